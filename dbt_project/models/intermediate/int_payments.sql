@@ -1,0 +1,1 @@
+{{ without_duplicates(ref('stg_payments')) }}

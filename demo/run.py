@@ -1,0 +1,172 @@
+"""The demo's steps: the stack, the old pipeline, the replays, the seal, and waiting until all of it has arrived.
+
+Belongs here: the order of steps. Does not: arguments and exit codes (`cli`), what is printed (`screen`),
+counting (`outcome`), the hour's run (`hour`).
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from demo.dagster_jobs import launch
+from demo.inputs import Input, inputs, keep
+from demo.legacy.faults import Faults
+from demo.legacy.service import service as legacy_service
+from demo.outcome import ExpectedQuarantine, Outcome, measure
+from lockgate.cli.stack import restart
+from lockgate.clients.errors import ClientError
+from lockgate.contracts import load_contracts
+from lockgate.embedded.environment import inherited, settings_environment
+from lockgate.embedded.errors import StackError
+from lockgate.embedded.files import make_home
+from lockgate.embedded.services import services
+from lockgate.embedded.state import read_state
+from lockgate.embedded.supervisor import Supervisor
+from lockgate.operations.platform import open_platform
+from lockgate.operations.prepare import prepare
+from lockgate.operations.replay import ReplayProgress, ReplayResult, replay
+from lockgate.operations.seal import seal
+from lockgate.settings import Settings
+from lockgate.signals import wait_until_set
+
+_MEASURE_SECONDS = 3.0
+_ASK_AGAIN_SECONDS = 60.0
+_LEGACY_STOP_SECONDS = 20.0
+
+
+class Screen(Protocol):
+    """Whom the steps tell what happens."""
+
+    def say(self, text: str) -> None: ...
+
+    def replaying(self, title: str) -> Callable[[ReplayProgress], None]: ...
+
+    def replayed(self, result: ReplayResult) -> None: ...
+
+    def waiting(self, for_what: Sequence[str]) -> None: ...
+
+
+@contextmanager
+def running_stack(settings: Settings, faults: Faults, screen: Screen, stop: threading.Event) -> Iterator[None]:
+    """The stack with the old pipeline in it; stopped at the end, unless it was running before.
+
+    `stop` is set when somebody asks the stack to stop. Raises StackError where it cannot be started.
+    """
+    make_home(settings.home_dir)
+    state = read_state(settings.home_dir)
+    if state is not None and state.is_running:
+        screen.say(f"a stack runs in {settings.home_dir} already: the demo uses it, and leaves it running")
+        if keep(settings) and any(service.name == "dagster-code" for service in state.services):
+            restart("dagster-code")  # it has read its settings, and does not know the old pipeline's tables
+        with _legacy_child(settings, faults):
+            yield
+        return
+    keep(settings)
+    chosen = services(settings, prepare_platform=lambda report: prepare(settings, report))
+    servers = tuple(service.name for service in chosen if service.name in ("postgres", "broker"))
+    supervisor = Supervisor(settings.home_dir, [*chosen, legacy_service(settings, faults, servers)], screen.say)
+    try:
+        supervisor.start()
+        threading.Thread(target=_forward_stop, args=(supervisor, stop), name="stop", daemon=True).start()
+        yield
+    finally:
+        supervisor.stop()
+
+
+def _forward_stop(supervisor: Supervisor, stop: threading.Event) -> None:
+    supervisor.wait()  # until `lockgate down`, or our own end
+    stop.set()
+
+
+@contextmanager
+def _legacy_child(settings: Settings, faults: Faults) -> Iterator[None]:
+    """The old pipeline beside a stack that somebody else started."""
+    log = settings.logs_dir / "legacy.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "demo.legacy", *faults.arguments()],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=inherited(settings_environment(settings)),
+        )
+    try:
+        yield
+    finally:
+        child.terminate()
+        try:
+            child.wait(_LEGACY_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def feed(
+    settings: Settings, data: Path | None, rate: float | None, screen: Screen, stop: threading.Event
+) -> list[tuple[Input, ReplayResult]]:
+    """Topics and tables, all replays, then the seal. Ends early where `stop` is set; then nothing is sealed.
+
+    A demo that is run again goes on where the last one stopped, so that no event is sent twice by accident.
+    Raises ReplayError, ClientError, ContractError.
+    """
+    contracts = load_contracts(settings.contracts)
+    done: list[tuple[Input, ReplayResult]] = []
+    for source in inputs(settings, contracts, data):
+        show = screen.replaying(source.title)
+        result = replay(
+            settings, source.contract, source.path, rate=rate, resume=True, on_progress=show, stop=stop.is_set
+        )
+        screen.replayed(result)
+        done.append((source, result))
+        if result.interrupted:
+            return done
+    now = datetime.now(UTC)
+    replayed = list(dict.fromkeys(source.contract.stream for source, _ in done))
+    for stream in replayed:  # a stream of the user's own is not ours to seal
+        seal(settings, stream, now, by="lockgate demo")
+    screen.say(f"sealed {', '.join(replayed)}: nothing older than now will come, so all windows settle")
+    return done
+
+
+def await_outcome(
+    settings: Settings, expected: ExpectedQuarantine, screen: Screen, stop: threading.Event, deadline: float | None
+) -> Outcome:
+    """Measure until everything has arrived, or until `stop` or `deadline` (monotonic seconds).
+
+    Once both pipelines have published everything, Dagster is asked for the reconciliation, again where its run came to
+    nothing. Servers that go away meanwhile are waited for. Raises StackError where nothing could be measured at all.
+    """
+    last: Outcome | None = None
+    reason = ""
+    asked_at: datetime | None = None
+    with open_platform(settings) as platform:
+        while True:
+            try:
+                last = measure(platform, expected, asked_at)
+                screen.waiting(last.waiting_for)
+                if not last.waiting_for:
+                    return last
+                if last.only_reconciliation_is_missing and _is_due(asked_at):
+                    now = datetime.now(UTC)
+                    launch(settings, "reconcile")
+                    asked_at = now
+            except ClientError as error:
+                reason = str(error)
+                screen.say(f"{error}; waiting")
+            if wait_until_set(stop, _MEASURE_SECONDS) or (deadline is not None and time.monotonic() >= deadline):
+                break
+    if last is None:
+        raise StackError(f"nothing could be counted: {reason or 'stopped before the first count'}")
+    return last
+
+
+def _is_due(asked_at: datetime | None) -> bool:
+    return asked_at is None or (datetime.now(UTC) - asked_at).total_seconds() > _ASK_AGAIN_SECONDS

@@ -1,0 +1,202 @@
+"""Run one suite over one table and say what came out; anything that goes wrong on the way is a failed gate.
+
+Belongs here: finding the suite, the deadline, the engine kept warm between calls, fetching failing rows. Does not: what
+counts as failed (`outcome`), Great Expectations itself (`engine`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from expectations import outcome
+from expectations.parameters import ParameterError, bind, quoted_table
+from expectations.rules import Rule, Suite
+from lockgate.clients.errors import ClientError
+from lockgate.clients.warehouse import Warehouse
+from lockgate.contracts import load_contracts
+from lockgate.names import check_identifier
+from lockgate.settings import Settings
+
+if TYPE_CHECKING:
+    from expectations.engine import Engine
+
+DEFAULT_TIMEOUT_SECONDS = 60.0
+
+logger = logging.getLogger(__name__)
+
+
+class SuiteError(RuntimeError):
+    """A suite cannot be run: unknown, broken or without rules. The message says which and why."""
+
+
+class GateTimeout(SuiteError):
+    """A suite did not answer within its time."""
+
+
+def run(
+    suite: str,
+    table: str,
+    parameters: Mapping[str, Any],
+    settings: Settings,
+    *,
+    timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+) -> dict[str, Any]:
+    """The gate outcome of docs/architecture.md. Never raises for a fault of the suite, the warehouse or the parameters."""
+    started = time.monotonic()
+
+    def work() -> dict[str, Any]:
+        return _run(suite, table, parameters, settings, started, timeout_seconds)
+
+    try:
+        importlib.import_module("expectations.engine")  # 13 CPU s, once a process: not on the suite's time
+        return _within(work, timeout_seconds, suite)
+    except (SuiteError, ParameterError, ClientError) as error:
+        reason = str(error)
+    except Exception as error:  # fail closed: a fault nobody thought of must not publish anything
+        logger.exception("gate %s over %s raised", suite, table)
+        reason = f"{type(error).__name__}: {error}"
+    _forget_engines()
+    return outcome.failed(suite, table, reason, time.monotonic() - started)
+
+
+def load_suite(name: str) -> Suite:
+    """The suite of `expectations/suites/<name>.py`. Raises SuiteError."""
+    try:
+        check_identifier(name)
+        module = importlib.import_module(f"expectations.suites.{name}")
+        suite = module.SUITE
+    except ModuleNotFoundError as error:
+        if error.name == f"expectations.suites.{name}":
+            raise SuiteError(f"there is no suite {name!r}: write expectations/suites/{name}.py") from error
+        raise SuiteError(f"suite {name!r} cannot be loaded: {error}") from error
+    except (ValueError, AttributeError, ImportError, SyntaxError, NameError, TypeError) as error:
+        raise SuiteError(f"suite {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
+    if not isinstance(suite, Suite):
+        raise SuiteError(f"suite {name!r} cannot be loaded: SUITE is not an expectations.rules.Suite")
+    if not suite.rules:
+        raise SuiteError(f"suite {name!r} has no rules: a gate that asks nothing does not open")
+    return suite
+
+
+def rendered(suite: Suite, table: str, parameters: Mapping[str, Any]) -> Suite:
+    """The suite with table and parameters written into its SQL. Raises ParameterError or SuiteError."""
+    values = {"table": quoted_table(table), **bind(suite.parameters, parameters)}
+    try:
+        rules = tuple(_rendered_rule(rule, values) for rule in suite.rules)
+    except (KeyError, IndexError) as error:
+        raise SuiteError(f"a rule names {{{error.args[0]}}}, which is no parameter of its suite") from error
+    return replace(suite, rules=rules)
+
+
+def _rendered_rule(rule: Rule, values: Mapping[str, object]) -> Rule:
+    return replace(rule, observed=rule.observed.format(**values), failing=rule.failing.format(**values))
+
+
+def _run(
+    name: str,
+    table: str,
+    parameters: Mapping[str, Any],
+    settings: Settings,
+    started: float,
+    timeout_seconds: float,
+) -> dict[str, Any]:
+    suite = rendered(load_suite(name), table, parameters)
+    with _engine_of(settings, timeout_seconds) as engine:
+        results = engine.validate(name, quoted_table(table), suite.rules)
+    rows, faults = _failing_rows(outcome.failed_rules(suite, results), settings, timeout_seconds)
+    if not outcome.all_answered(suite, results):
+        _forget_engines()
+    return outcome.build(name, table, suite, results, rows, faults, time.monotonic() - started)
+
+
+def _failing_rows(
+    rules: list[Rule], settings: Settings, timeout_seconds: float
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str]]:
+    """The first rows behind each failed rule, by rule; and for which rules they could not be had, and why."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    faults: dict[str, str] = {}
+    if not rules:
+        return rows, faults
+    personal = _personal_columns(settings)
+    with Warehouse(settings.clickhouse("gate"), timeout=timeout_seconds) as warehouse:
+        for rule in rules:
+            try:
+                found = warehouse.dicts(f"SELECT * FROM ({rule.failing}) LIMIT {outcome.FAILING_ROWS}")
+            except ClientError as error:
+                faults[rule.name] = str(error)[:500]
+            else:
+                rows[rule.name] = outcome.presentable(found, personal)
+    return rows, faults
+
+
+def _personal_columns(settings: Settings) -> frozenset[str]:
+    contracts = load_contracts(settings.contracts)
+    tagged = (n for c in contracts.values() for n, a in c.attributes.items() if a.personal != "no")
+    return frozenset({*tagged, "_raw", "_extra", "_headers", "_key", "raw"})
+
+
+# --- the warm engine: one a process and warehouse, used by one thread at a time ---------------------------------------
+
+_lock = threading.Lock()
+_engines: dict[tuple[str, str, float], Engine] = {}
+
+
+class _engine_of:  # noqa: N801 - reads as a function where it is used
+    """The engine for a warehouse, held for the block. Raises GateTimeout if another gate holds it for too long."""
+
+    def __init__(self, settings: Settings, timeout_seconds: float) -> None:
+        self._settings, self._timeout = settings, timeout_seconds
+
+    def __enter__(self) -> Engine:
+        from expectations.engine import Engine
+
+        endpoint = self._settings.clickhouse("gate")
+        key = (endpoint.base_url, endpoint.password, self._timeout)
+        if not _lock.acquire(timeout=self._timeout):
+            raise GateTimeout(f"another gate has held Great Expectations for more than {self._timeout:g} s")
+        try:
+            if key not in _engines:
+                _engines[key] = Engine(endpoint, self._timeout)
+        except BaseException:
+            _lock.release()
+            raise
+        return _engines[key]
+
+    def __exit__(self, *exc: object) -> None:
+        _lock.release()
+
+
+def _forget_engines() -> None:
+    """The next call makes a new engine, whatever stood in the connection or the caches of the old one."""
+    _engines.clear()
+
+
+def warm(settings: Settings) -> None:
+    """Import Great Expectations and build its context ahead of the first call (13 CPU s, once a process)."""
+    with _engine_of(settings, DEFAULT_TIMEOUT_SECONDS):
+        pass
+
+
+def _within(work: Callable[[], dict[str, Any]], seconds: float, suite: str) -> dict[str, Any]:
+    """What `work` returns, or GateTimeout. A thread that is late is left to end by its own query's time limit."""
+    answer: Future[dict[str, Any]] = Future()
+
+    def go() -> None:
+        try:
+            answer.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - carried to the caller, who names it
+            answer.set_exception(error)
+
+    threading.Thread(target=go, name=f"gate-{suite}", daemon=True).start()
+    try:
+        return answer.result(timeout=seconds)
+    except FutureTimeout:
+        raise GateTimeout(f"suite {suite!r} did not answer within {seconds:g} s") from None

@@ -1,0 +1,63 @@
+"""PostgreSQL through psycopg 3: one pooled connection source per database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from lockgate.clients.errors import ClientError, TransientError
+
+
+class PostgresError(ClientError):
+    """PostgreSQL refused a statement."""
+
+
+class PostgresUnavailable(PostgresError, TransientError):
+    """PostgreSQL was away or ended the transaction; whether a commit under way took effect is unknown."""
+
+
+class Postgres:
+    """Transactions against one database. Rows come back as dictionaries; times are UTC."""
+
+    def __init__(self, url: str, *, connect_timeout: float = 5, max_connections: int = 4) -> None:
+        self._timeout = connect_timeout
+        self._pool: ConnectionPool[psycopg.Connection[dict[str, Any]]] = ConnectionPool(
+            url,
+            min_size=0,
+            max_size=max_connections,
+            open=False,
+            timeout=connect_timeout,
+            check=ConnectionPool.check_connection,  # after a restart of the server the first statement must not fail
+            kwargs={"row_factory": dict_row, "options": "-c timezone=UTC", "connect_timeout": int(connect_timeout)},
+        )
+
+    @contextmanager
+    def transaction(self) -> Iterator[psycopg.Connection[dict[str, Any]]]:
+        """One transaction: committed at the end of the block, rolled back by an exception.
+
+        Raises PostgresUnavailable (outcome unknown) or PostgresError (refused).
+        """
+        try:
+            self._pool.open()
+            with self._pool.connection() as connection:
+                yield connection
+        except PoolTimeout as error:
+            raise PostgresUnavailable(f"PostgreSQL does not answer within {self._timeout:g} s") from error
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            raise PostgresUnavailable(f"PostgreSQL: {error}") from error
+        except psycopg.Error as error:
+            raise PostgresError(f"PostgreSQL: {error}") from error
+
+    def close(self) -> None:
+        self._pool.close()
+
+    def __enter__(self) -> Postgres:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

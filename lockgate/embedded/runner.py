@@ -1,0 +1,232 @@
+"""One service's life, in a thread: wait for what it depends on, start, watch, start again with back-off, stop."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lockgate.embedded import process
+from lockgate.embedded.errors import StackError
+from lockgate.embedded.ports import require_free
+from lockgate.embedded.process import Identity
+from lockgate.embedded.service import HealthError, Report, Service
+from lockgate.embedded.state import (
+    BACKING_OFF,
+    FAILED,
+    HEALTHY,
+    STARTING,
+    STOPPED,
+    STOPPING,
+    UNHEALTHY,
+    WAITING,
+    ServiceState,
+)
+
+_POLL_SECONDS = 0.1
+_FIRST_TRIES = 3  # an essential service that never became healthy is given up after so many starts; else never
+_LONGEST_PAUSE = 30.0
+_STEADY_SECONDS = 60.0  # healthy for so long: the next pause starts small again
+
+
+def pause_before(restart_in_a_row: int) -> float:
+    """Seconds to wait before the n-th start in a row (1, 2, …): 0.5, 1, 2, 4 … 30."""
+    return float(min(0.5 * 2 ** (min(restart_in_a_row, 10) - 1), _LONGEST_PAUSE))
+
+
+class Runner:
+    """Runs one service. `begin` once, `stop` once; `restart` in between; `state` is what others may read."""
+
+    def __init__(
+        self,
+        service: Service,
+        log: Path,
+        mark: str,
+        report: Report,
+        changed: Callable[[], None],
+        after: Sequence[Runner],
+    ) -> None:
+        """`changed` is called after each change of `state`; `after` are the runners of what the service depends on."""
+        self.service = service
+        self.state = ServiceState(service.name, service.address, stop_signal=service.stop_signal)
+        self.was_healthy = threading.Event()  # at least once
+        self.failed = threading.Event()  # never healthy, after all its first tries
+        self.first_failure = ""  # set before `failed` is
+        self._log, self._mark, self._report, self._changed, self._after = log, mark, report, changed, after
+        self._stopping, self._restart = threading.Event(), threading.Event()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._thread = threading.Thread(target=self._run, name=f"runner-{service.name}", daemon=True)
+
+    def begin(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop the service for good. Returns when nothing of it runs any more."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def restart(self) -> None:
+        """Stop and start the service; returns at once."""
+        self.was_healthy.clear()
+        self._restart.set()
+
+    # --- the thread ---------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        for dependency in self._after:
+            while not (dependency.was_healthy.wait(_POLL_SECONDS) or dependency.failed.is_set()):
+                if self._stopping.is_set():
+                    self._set(STOPPED)
+                    return
+        try:
+            self._keep_running()
+        except StackError as error:
+            self._give_up(str(error))
+        except (OSError, subprocess.SubprocessError) as error:
+            self._give_up(f"{self.service.name} cannot be started: {error}")
+        except BaseException as error:  # a bug of ours: nobody may wait for this service for ever
+            self._give_up(f"{self.service.name}: {type(error).__name__}: {error}")
+            raise
+
+    def _keep_running(self) -> None:
+        in_a_row, ever_healthy = 0, False
+        while not self._stopping.is_set():
+            started = time.monotonic()
+            reason = self._start(was_healthy=ever_healthy)
+            if reason is None:
+                ever_healthy = True
+                reason = self._watch()
+            asked_for = self._restart.is_set() or self._asks_for_a_fresh_start()
+            self._end_child()
+            if self._stopping.is_set():
+                break
+            if asked_for:
+                self._restart.clear()
+                in_a_row = 0
+                self.state.restarts += 1
+                continue
+            in_a_row = 1 if time.monotonic() - started > _STEADY_SECONDS else in_a_row + 1
+            too_slow = time.monotonic() - started >= self.service.start_deadline
+            if not ever_healthy and (too_slow or in_a_row >= _FIRST_TRIES) and not self.failed.is_set():
+                told = f"{reason}\n{process.last_lines(self._log)}\nThe whole log: {self._log}"
+                if self.service.essential:
+                    self._give_up(told)
+                    return
+                self.first_failure = told
+                self.failed.set()
+            self.state.restarts += 1
+            self._back_off(reason, pause_before(in_a_row))
+        self._set(STOPPED)
+
+    def _start(self, was_healthy: bool) -> str | None:
+        """Start the process and wait until it is well. Returns None, or why it is not."""
+        try:
+            self._set(STARTING, self.state.message)
+            self.service.prepare(self._say)
+            require_free(self.service.name, self.service.ports)
+        except StackError as error:
+            if was_healthy or not self.service.essential:  # a port may be free again in a moment, a file corrected
+                return str(error)
+            raise
+        process.rotate(self._log)
+        began = time.monotonic()
+        self._child = process.spawn(self.service, self._log, self._mark)
+        identity = Identity.of(self._child.pid)
+        self.state.pid, self.state.create_time = identity.pid, identity.create_time
+        self._changed()
+        problem = "no answer"
+        while time.monotonic() - began < self.service.start_deadline:
+            if self._stopping.is_set() or self._restart.is_set():
+                return "asked to stop"
+            code = self._child.poll()
+            if code is not None:
+                return f"{self.service.name} ended {_how(code)} before it was ready"
+            try:
+                self.service.health(identity.create_time)
+            except HealthError as error:
+                problem = str(error)
+                time.sleep(_POLL_SECONDS)
+                continue
+            self.state.healthy_since = time.time()
+            self._set(HEALTHY)
+            self.was_healthy.set()
+            self._say(f"ready after {time.monotonic() - began:.1f} s" + self._where())
+            return None
+        return f"{self.service.name} was not ready within {self.service.start_deadline:.0f} s: {problem}"
+
+    def _watch(self) -> str:
+        """Returns why the service has to be started again, or that it was asked to stop."""
+        assert self._child is not None
+        assert self.state.create_time is not None
+        failures, next_check = 0, time.monotonic() + self.service.check_interval
+        while not (self._stopping.is_set() or self._restart.is_set()):
+            code = self._child.poll()
+            if code is not None:
+                return f"{self.service.name} ended {_how(code)}"
+            if time.monotonic() < next_check:
+                self._stopping.wait(_POLL_SECONDS)
+                continue
+            next_check = time.monotonic() + self.service.check_interval
+            process.rotate(self._log)
+            try:
+                self.service.health(self.state.create_time)
+            except HealthError as error:
+                failures += 1
+                self._set(UNHEALTHY, str(error))
+                if failures > self.service.failures_allowed:
+                    return f"{self.service.name} is not well: {error}"
+                continue
+            failures = 0
+            if self.state.state != HEALTHY:
+                self._set(HEALTHY)
+        return "asked to stop"
+
+    def _asks_for_a_fresh_start(self) -> bool:
+        """Not told as an error, and without a pause: such a service takes seconds to start, so this is no busy loop."""
+        code = self._child.poll() if self._child else None
+        asked = code is not None and code == self.service.again_code
+        if asked:
+            self._say("asked for a fresh start")
+        return asked
+
+    def _end_child(self) -> None:
+        if self._child is None:
+            return
+        self._set(STOPPING, self.state.message)
+        if not process.stop(self._child, self.service.stop_signal, self.service.stop_deadline):
+            self._say(f"did not stop within {self.service.stop_deadline:.0f} s and was killed")
+        self._child = None
+        self.state.pid = self.state.create_time = self.state.healthy_since = None
+
+    def _back_off(self, reason: str, pause: float) -> None:
+        self._set(BACKING_OFF, reason)
+        self._say(f"{reason}; starting it again in {pause:g} s")
+        until = time.monotonic() + pause
+        while time.monotonic() < until and not self._restart.is_set():
+            if self._stopping.wait(_POLL_SECONDS):
+                return
+
+    def _give_up(self, reason: str) -> None:
+        self._end_child()
+        self._set(FAILED, reason)
+        self.first_failure = reason
+        self.failed.set()
+
+    def _set(self, state: str, message: str = "") -> None:
+        self.state.state, self.state.message = state, message
+        if state == WAITING:
+            self.state.healthy_since = None
+        self._changed()
+
+    def _say(self, text: str) -> None:
+        self._report(f"{self.service.name}: {text}")
+
+    def _where(self) -> str:
+        return f" on {self.service.address}" if self.service.address else ""
+
+
+def _how(code: int) -> str:
+    return f"by signal {-code}" if code < 0 else f"with exit code {code}"

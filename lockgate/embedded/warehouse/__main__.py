@@ -1,0 +1,78 @@
+"""`python -m lockgate.embedded.warehouse --data DIR --port N --users FILE`: the embedded warehouse as a process.
+
+Exit codes: 0 after SIGTERM or SIGINT, 1 after a deadline that was missed, 2 for wrong arguments or a wrong users file,
+3 if the port is taken, 4 if another process owns the folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from lockgate.embedded.warehouse import access
+from lockgate.embedded.warehouse.engine import Engine, FolderInUseError
+from lockgate.embedded.warehouse.errors import WarehouseError
+from lockgate.embedded.warehouse.server import Server
+from lockgate.signals import wait_until_set
+
+_STOP_SECONDS = 25.0  # for running queries; the supervisor waits 30
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser("lockgate.embedded.warehouse", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="the folder of the data; one process at a time")
+    parser.add_argument("--port", type=int, required=True, help="0 for a free one")
+    parser.add_argument("--users", type=Path, required=True, help="the YAML file of users and roles")
+    parser.add_argument("--host", default="127.0.0.1")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    started = time.monotonic()
+    os.environ["TZ"] = "UTC"  # the engine looks here before its own configuration
+    # chdb imports pyarrow (and with it numpy) where it finds it, for calls we never make: half of our start
+    sys.modules["pyarrow"] = None  # type: ignore[assignment]
+    try:
+        engine = Engine(options.data, access.load(options.users))
+        engine.open()
+    except access.UsersFileError as error:
+        return _fail(2, str(error))
+    except FolderInUseError as error:
+        return _fail(4, str(error))
+    except (OSError, WarehouseError) as error:
+        return _fail(1, f"the engine does not open {options.data}: {error}")
+    try:
+        server = Server(engine, options.host, options.port)
+    except OSError as error:
+        engine.close()
+        return _fail(3, f"port {options.port} of {options.host} cannot be had: {error.strerror}")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    threading.Thread(target=server.serve, name="accept", daemon=True).start()
+    logging.info(
+        "ClickHouse %s on http://%s:%d, open after %.2f s",
+        engine.version,
+        options.host,
+        server.port,
+        time.monotonic() - started,
+    )
+    wait_until_set(stop)
+    logging.info("stopping: no new queries, %.0f s for those that run", _STOP_SECONDS)
+    clean = server.stop(_STOP_SECONDS)
+    engine.close()
+    logging.info("stopped%s", "" if clean else ", some queries were ended")
+    return 0 if clean else 1
+
+
+def _fail(code: int, text: str) -> int:
+    print(f"lockgate.embedded.warehouse: {text}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

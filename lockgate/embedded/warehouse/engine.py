@@ -1,0 +1,242 @@
+"""The ClickHouse engine of chdb: who owns its folder, its configuration, its connections.
+
+Belongs here: opening and closing, handing out connections with roles switched on, asking the engine's parser what a
+statement is, ending a running query. Does not: results (`execution`), state between requests (`sessions`).
+
+A connection costs 0.6 ms to open and 0.03 ms to close, so one that a request or a session has changed is thrown away:
+no setting, role, database or temporary table of one request can reach the next. A few are kept ready.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import logging
+import os
+import shutil
+import threading
+from collections import defaultdict, deque
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from lockgate.embedded.warehouse import marks
+from lockgate.embedded.warehouse.access import SERVER_ROLE, Access, engine_users_xml
+from lockgate.embedded.warehouse.errors import WarehouseError, from_engine
+from lockgate.embedded.warehouse.statements import identifier, literal
+
+_READY_PER_ROLES = 4  # connections kept open in advance for each set of roles that has asked
+_MOST_READY = 16  # of those that came back unchanged
+
+_CONFIG = """<clickhouse>
+  <users_config>{users}</users_config>
+  <timezone>UTC</timezone>
+  <access_control_improvements>
+    <select_from_system_db_requires_grant>false</select_from_system_db_requires_grant>
+  </access_control_improvements>
+  <query_log>
+    <database>system</database><table>query_log</table>
+    <partition_by>event_date</partition_by><ttl>event_date + INTERVAL 3 DAY DELETE</ttl>
+    <flush_interval_milliseconds>7500</flush_interval_milliseconds>
+  </query_log>
+</clickhouse>
+"""
+
+logger = logging.getLogger(__name__)
+
+
+class FolderInUseError(RuntimeError):
+    """Another process owns the data folder."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the engine's parser makes of a text: its class (as chdb names it) and how many statements it holds."""
+
+    name: str  # READ_ONLY | MUTATING | MUTATING_GLOBAL | CONTROL | UNKNOWN
+    statements: int
+
+
+@dataclass
+class Connection:
+    """One connection of the engine. Only one thread may use it at a time."""
+
+    raw: Any  # chdb's Connection
+    roles: tuple[str, ...]
+    mark: str = ""  # of the request that has it: finds its running query in system.processes
+
+    def run(
+        self, sql: bytes | str, output_format: str = "TabSeparated", parameters: dict[str, str] | None = None
+    ) -> Any:
+        """chdb's result of `sql`, in memory. Raises WarehouseError."""
+        try:
+            return self.raw.query(sql, output_format, params=parameters or {})
+        except (RuntimeError, ValueError) as error:  # chdb's errors derive from these
+            raise from_engine(str(error)) from error
+
+    def rows(self, sql: str, parameters: dict[str, str] | None = None) -> list[list[str]]:
+        """The few, plain values of `sql` as texts."""
+        text = self.run(sql, "TabSeparated", parameters).bytes().decode()
+        return [line.split("\t") for line in text.splitlines()]
+
+
+class Engine:
+    """The engine over one folder. `open` before use; one process at a time (raises FolderInUseError)."""
+
+    def __init__(self, folder: Path, access: Access) -> None:
+        self.folder = folder.absolute()
+        self.access = access
+        self.version = ""
+        self.pipes = self.folder / "pipes"
+        self._lock = threading.Lock()
+        self._ready: dict[tuple[str, ...], deque[Connection]] = defaultdict(deque)
+        self._numbers = itertools.count()
+        self._background = ThreadPoolExecutor(1, "connections")
+        self._control_lock = threading.Lock()
+        self._closed = threading.Event()
+
+    def open(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._owner = self._own_folder()
+        shutil.rmtree(self.pipes, ignore_errors=True)
+        self.pipes.mkdir()
+        users = self.folder / "users.xml"
+        _write_private(users, engine_users_xml(self.access))
+        _write_private(self.folder / "config.xml", _CONFIG.format(users=users))
+        known = self._knows_default_database()
+        self._control = self._connect((SERVER_ROLE,))
+        self._plain_default_database(known)
+        for statement in marks.QUERY_LOG:
+            self._control.run(marks.OWN + statement)
+        self.version = self._control.rows("SELECT version()")[0][0]
+
+    def _plain_default_database(self, known: bool) -> None:
+        """A server's `default` is an ordinary database; chdb opens with an overlay that takes file names for tables.
+
+        `known`: ours was there before the engine opened. The overlay has taken its folder over then, and gives it back
+        only if a table was ever made in it: hence the one that is made and dropped.
+        """
+        if known:
+            self._control.run("SET check_table_dependencies = 0; DETACH DATABASE default; ATTACH DATABASE default")
+            return
+        for statement in (
+            "DROP DATABASE default",
+            "CREATE DATABASE default ENGINE = Atomic",
+            "CREATE TABLE default._made (nothing UInt8) ENGINE = Null",
+            "DROP TABLE default._made SYNC",
+        ):
+            self._control.run(statement)
+
+    def _knows_default_database(self) -> bool:
+        metadata = self.folder / "store" / "metadata"
+        description, tables = metadata / "default.sql", metadata / "default"
+        if not tables.is_symlink():  # never held a table: a first start that was killed
+            description.unlink(missing_ok=True)
+        return description.exists()
+
+    def _own_folder(self) -> int:
+        descriptor = os.open(self.folder / "owner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(descriptor, 20).decode().strip() or "unknown"
+            os.close(descriptor)
+            raise FolderInUseError(f"{self.folder} is in use by the warehouse of process {owner}") from None
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        return descriptor
+
+    def _connect(self, roles: tuple[str, ...]) -> Connection:
+        from chdb.state.sqlitelike import Connection as ChdbConnection
+
+        config = quote(str(self.folder / "config.xml"))
+        try:
+            raw = ChdbConnection(f"{self.folder / 'store'}?config-file={config}")
+        except RuntimeError as error:
+            raise from_engine(str(error)) from error
+        connection = Connection(raw, roles)
+        connection.run(marks.OWN + set_role(roles))
+        return connection
+
+    def mark(self, connection: Connection, user: str, query_id: str) -> None:
+        """Say who asks next on `connection`: in the query log, for KILL QUERY, and for `end`."""
+        connection.mark = marks.mark(next(self._numbers), user, query_id)
+        connection.run(f"SET {marks.SETTING} = {literal(connection.mark)}")
+
+    def take(self, roles: tuple[str, ...]) -> Connection:
+        """A fresh connection with exactly `roles` switched on. Give it back."""
+        with self._lock:
+            ready = self._ready[roles]
+            if ready:
+                return ready.popleft()
+        return self._connect(roles)
+
+    def give_back(self, connection: Connection, unchanged: bool = False) -> None:
+        """Ends the connection; a new one of the same roles takes its place, in the background.
+
+        `unchanged`: it is as `take` gave it (no setting, database, role or temporary table), and is used again.
+        """
+        if unchanged:
+            with self._lock:
+                if not self._closed.is_set() and len(self._ready[connection.roles]) < _MOST_READY:
+                    self._ready[connection.roles].append(connection)
+                    return
+        self._background.submit(self._replace, connection)
+
+    def _replace(self, connection: Connection) -> None:
+        connection.raw.close()
+        with self._lock:
+            if self._closed.is_set() or len(self._ready[connection.roles]) >= _READY_PER_ROLES:
+                return
+        fresh = self._connect(connection.roles)
+        with self._lock:
+            if not self._closed.is_set():
+                self._ready[connection.roles].append(fresh)
+                return
+        fresh.raw.close()
+
+    def classify(self, connection: Connection, sql: bytes) -> Kind:
+        """What `sql` would do, by the engine's own parser, without running it."""
+        found = connection.raw._conn.classify_query(sql)  # chdb offers it on its inner object only
+        return Kind(found["query_class"].name, found["statement_count"])
+
+    def end(self, connection: Connection) -> None:
+        """End whatever runs on `connection` (of another thread). Returns at once."""
+        with self._control_lock:
+            self._control.run(f"KILL QUERY WHERE Settings['{marks.SETTING}'] = {literal(connection.mark)} ASYNC")
+
+    def end_all(self) -> None:
+        with self._control_lock:
+            self._control.run(f"KILL QUERY WHERE Settings['{marks.SETTING}'] != '' ASYNC")
+
+    def close(self) -> None:
+        """Close every connection that is not in use, the engine with the last, and give up the folder."""
+        with self._lock:
+            self._closed.set()
+            ready = [connection for queue in self._ready.values() for connection in queue]
+            self._ready.clear()
+        self._background.shutdown(wait=True)
+        for connection in [*ready, self._control]:
+            connection.raw.close()
+        os.close(self._owner)
+
+
+def use(database: str) -> str:
+    """Makes `database` current, as a server does from the URL: it must exist, no grant is asked for. Set roles after it."""
+    return f"SET ROLE DEFAULT; USE {identifier(database)}"
+
+
+def set_role(roles: Iterable[str]) -> str:
+    return "SET ROLE " + (", ".join(map(identifier, roles)) or "NONE")
+
+
+def _write_private(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+
+
+__all__ = ["Connection", "Engine", "FolderInUseError", "Kind", "WarehouseError", "set_role"]

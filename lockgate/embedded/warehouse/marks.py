@@ -1,0 +1,77 @@
+"""Who asked what: a mark that every query carries into the engine's own list of running queries and its query log.
+
+Belongs here: the mark, how SQL reads user and query id out of it, `ops.query_log`, and what KILL QUERY means to a user.
+Does not: setting the mark (`sessions`, before anything of the client's runs), refusing it to clients (`guard`).
+
+The engine knows one user, `default`, and query ids of its own choosing; but it lists the settings of each query. So the
+mark is the value of a setting that nothing else uses (chdb takes no settings of our own making).
+"""
+
+from __future__ import annotations
+
+from lockgate import names
+from lockgate.embedded.warehouse.errors import NOT_IMPLEMENTED, WarehouseError
+from lockgate.embedded.warehouse.statements import Token, literal, tokens
+
+SETTING = "stream_like_engine_insert_queue"
+OWN = f"/* {SETTING} */ "  # begins statements of the server's own; clients cannot write it
+
+_PATTERN = "'(?s)^[0-9]+/([a-z0-9_]+)/(.*)$'"  # number/user/query id: only the last may hold anything
+_USER = f"regexpExtract(Settings['{SETTING}'], {_PATTERN}, 1)"
+_QUERY_ID = f"regexpExtract(Settings['{SETTING}'], {_PATTERN}, 2)"
+
+
+def _with_true_names(table: str, condition: str) -> str:
+    """A SELECT of `table` with user and query id as the client knows them, and the engine's id beside them."""
+    named = f"{_USER} AS user, {_USER} AS initial_user, {_QUERY_ID} AS query_id, {_QUERY_ID} AS initial_query_id"
+    return f"SELECT * REPLACE ({named}) FROM (SELECT *, query_id AS engine_query_id FROM {table}) WHERE {condition}"
+
+
+QUERY_LOG = (
+    f"CREATE DATABASE IF NOT EXISTS {names.OPS}",
+    # the engine makes the table when it first writes to it, and a view needs one
+    "SYSTEM FLUSH LOGS query_log",
+    f"CREATE OR REPLACE VIEW {names.OPS}.query_log AS "
+    + _with_true_names("system.query_log", f"{_USER} != '' AND position(query, '{SETTING}') = 0"),
+)
+
+
+def mark(number: int, user: str, query_id: str) -> str:
+    """`number` is the process's own count: the same query id may run twice."""
+    return f"{number}/{user}/{query_id}"
+
+
+def running(user: str | None) -> str:
+    """A subquery: system.processes with the names of those who asked, of one user or of all."""
+    whose = f"{_USER} = {literal(user)}" if user else f"{_USER} != ''"
+    return f"({_with_true_names('system.processes', whose)})"
+
+
+def kill_condition(sql: bytes) -> tuple[bytes, bytes]:
+    """The condition of `KILL QUERY WHERE condition [SYNC|ASYNC|TEST] [FORMAT name]`, and what follows it.
+
+    Raises WarehouseError for another form (ON CLUSTER).
+    """
+    found = list(tokens(sql))
+    while found and found[-1].text == b";":
+        found.pop()
+    if len(found) < 4 or found[2].upper != "WHERE":
+        raise WarehouseError(NOT_IMPLEMENTED, "KILL QUERY is supported with WHERE only, not ON CLUSTER")
+    last = _end_of_condition(found)
+    return sql[found[2].end : found[last - 1].end], sql[found[last - 1].end : found[-1].end]
+
+
+def _end_of_condition(found: list[Token]) -> int:
+    end = len(found)
+    if found[-2].upper == "FORMAT" and found[-2].depth == 0:
+        end -= 2
+    if found[end - 1].upper in ("SYNC", "ASYNC", "TEST"):
+        end -= 1
+    return max(end, 4)
+
+
+def kill(engine_ids: list[str], user: str | None, tail: bytes) -> bytes:
+    """KILL QUERY for exactly these; of `user` only, whatever the ids are."""
+    whose = f"{_USER} = {literal(user)}" if user else "1"
+    ids = ", ".join(map(literal, engine_ids)) or "''"
+    return f"KILL QUERY WHERE query_id IN ({ids}) AND {whose} ".encode() + tail

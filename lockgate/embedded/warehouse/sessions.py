@@ -1,0 +1,162 @@
+"""What stays between requests: sessions, each a connection of its own, with settings that a request only borrows.
+
+Belongs here: finding or making the connection of a request and preparing it. Does not: running the request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from lockgate.embedded.warehouse import marks
+from lockgate.embedded.warehouse.access import User
+from lockgate.embedded.warehouse.engine import Connection, Engine, set_role, use
+from lockgate.embedded.warehouse.errors import SESSION_IS_LOCKED, SESSION_NOT_FOUND, WarehouseError
+from lockgate.embedded.warehouse.protocol import Request
+from lockgate.embedded.warehouse.statements import literal
+
+
+@dataclass
+class Lease:
+    """A connection, prepared: roles, database and settings of the request are on. Remembers what it changed."""
+
+    connection: Connection
+    roles: tuple[str, ...]  # those that are on now
+    applied: dict[str, str] = field(default_factory=dict)  # settings of the last request
+    before: dict[str, str] = field(default_factory=dict)  # their values without a request's
+    home: str | None = None  # the session's own database while a request has another
+    unchanged: bool = True  # by a request without a session
+    give_up: Callable[[], None] = lambda: None
+
+    def release(self) -> None:
+        """Give the connection or the session free. Called before the last bytes of an answer are sent, because a client
+        that has them may send its next request in the same session at once. More than one call does no harm."""
+        give_up, self.give_up = self.give_up, lambda: None
+        give_up()
+
+    def prepare(self, request: Request, roles: tuple[str, ...], borrowed: bool) -> None:
+        """Put the request's settings, database and roles on. `borrowed`: what it replaces is to come back later."""
+        statements = []
+        if self.home is not None:
+            statements.append(use(self.home))
+            self.home = None
+        if request.database:
+            if borrowed:
+                self.home = self.connection.rows(f"{marks.OWN}SELECT currentDatabase()")[0][0]
+            statements.append(use(request.database))
+        if borrowed:
+            self._remember([name for name in request.settings if name not in self.before])
+        changed = {name: value for name, value in request.settings.items() if self.applied.get(name) != value}
+        restored = {name: self.before[name] for name in self.applied if name not in request.settings}
+        pairs = {**restored, **changed}
+        if roles != self.roles or statements:
+            statements.append(set_role(roles))
+        if pairs:
+            statements.append("SET " + ", ".join(f"{name} = {literal(value)}" for name, value in pairs.items()))
+        try:
+            if statements:
+                self.unchanged = False
+                self.connection.run("; ".join(marks.OWN + statement for statement in statements))
+        except WarehouseError:
+            if self.home is not None:  # a setting was refused after the database had been changed
+                self.connection.run(f"{marks.OWN}{use(self.home)}; {marks.OWN}{set_role(self.roles)}")
+                self.home = None
+            raise
+        self.applied, self.roles = dict(request.settings), roles
+
+    def _remember(self, names: list[str]) -> None:
+        if names:
+            values = ", ".join(f"toString(getSetting({literal(name)}))" for name in names)
+            row = self.connection.run(f"{marks.OWN}SELECT [{values}]", "JSONCompactColumns").bytes()
+            self.before.update(zip(names, _only_array(row), strict=True))
+
+    def forget(self) -> None:
+        """The client has changed settings or the database itself (SET, USE): they are the session's own from now on."""
+        self.home = None
+        self.applied = {}
+        self.before = {}
+
+
+def _only_array(document: bytes) -> list[str]:
+    return [str(value) for value in json.loads(document)[0][0]]
+
+
+@dataclass
+class _Session:
+    lease: Lease
+    seconds: float
+    busy: bool = True
+    expires: float = 0.0
+
+
+class Sessions:
+    """Sessions by (user, id). A janitor, called now and then, ends those that nobody has used for their timeout."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = threading.Lock()
+        self._sessions: dict[tuple[str, str], _Session] = {}
+
+    @contextlib.contextmanager
+    def lease(self, request: Request, user: User) -> Iterator[Lease]:
+        """The prepared connection of `request`. Raises WarehouseError."""
+        roles = request.roles or user.roles
+        user.may_take(roles)
+        if request.session_id is None:
+            lease = Lease(self._engine.take(roles), roles)
+            lease.give_up = lambda: self._engine.give_back(lease.connection, lease.unchanged)
+            now, borrowed = roles, False
+        else:
+            session = self._claim((user.name, request.session_id), request, roles)
+            lease = session.lease
+            lease.give_up = lambda: self._leave(session, request.session_seconds)
+            now, borrowed = roles if request.roles else lease.roles, True
+        try:
+            lease.prepare(request, now, borrowed)
+            self._engine.mark(lease.connection, user.name, request.query_id)
+            yield lease
+        finally:
+            lease.release()
+
+    def _leave(self, session: _Session, seconds: float) -> None:
+        with self._lock:
+            session.seconds = seconds
+            session.expires = time.monotonic() + seconds
+            session.busy = False
+
+    def _claim(self, key: tuple[str, str], request: Request, roles: tuple[str, ...]) -> _Session:
+        with self._lock:
+            session = self._sessions.get(key)
+            if session is not None and session.busy:
+                raise WarehouseError(SESSION_IS_LOCKED, f"Session {key[1]} is locked by a concurrent client")
+            if session is not None and session.expires >= time.monotonic():
+                session.busy = True
+                return session
+            if session is not None:
+                del self._sessions[key]
+                self._engine.give_back(session.lease.connection)
+            if request.session_check:
+                raise WarehouseError(SESSION_NOT_FOUND, f"Session {key[1]} not found")
+            session = _Session(Lease(self._engine.take(roles), roles), request.session_seconds)
+            self._sessions[key] = session
+            return session
+
+    def expire(self) -> None:
+        """End the sessions whose time is over."""
+        now = time.monotonic()
+        with self._lock:
+            over = [key for key, session in self._sessions.items() if not session.busy and session.expires < now]
+            ended = [self._sessions.pop(key) for key in over]
+        for session in ended:
+            self._engine.give_back(session.lease.connection)
+
+    def close(self) -> None:
+        with self._lock:
+            ended = list(self._sessions.values())
+            self._sessions.clear()
+        for session in ended:
+            session.lease.connection.raw.close()

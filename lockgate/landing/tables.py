@@ -1,0 +1,261 @@
+"""The warehouse's tables and views of a stream, made from its contract.
+
+A batch is inserted into `<stream>__inbox` (a Null table, so nothing is stored twice); views parse each row once, judge
+it, and send it to `staging_raw.<stream>` or to the quarantine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from datetime import timedelta
+
+from lockgate.clients.warehouse import Warehouse
+from lockgate.contracts import Contract, Retention
+from lockgate.landing.extraction import columns, detail, extracted, extracted_columns, reason
+from lockgate.names import LEDGER, OPS, QUARANTINE, STAGING, STAGING_RAW, VISIBLE, inbox, staging, staging_raw
+
+# (name, type, codec) of what every landed row says about where it came from.
+ORIGIN_COLUMNS = (
+    ("_topic", "LowCardinality(String)", ""),
+    ("_topic_id", "UUID", ""),
+    ("_partition", "Int32", ""),
+    ("_offset", "Int64", "CODEC(Delta, ZSTD)"),
+    ("_kafka_timestamp", "DateTime64(3, 'UTC')", "CODEC(Delta, ZSTD)"),
+    ("_key", "Nullable(String)", ""),
+    ("_headers", "Array(Tuple(String, Nullable(String)))", ""),
+    ("_batch", "UInt64", ""),
+    ("_generation", "UInt32", ""),
+)
+
+DATABASES = f"""
+CREATE DATABASE IF NOT EXISTS {STAGING_RAW};
+CREATE DATABASE IF NOT EXISTS {STAGING};
+CREATE DATABASE IF NOT EXISTS {LEDGER};
+CREATE DATABASE IF NOT EXISTS {OPS}
+""".split(";")
+
+# One row a partition: a reader sees either the old state of it or the new one, never a mixture.
+VISIBLE_TABLE = f"""
+CREATE TABLE IF NOT EXISTS {VISIBLE} (
+    topic_id UUID, partition Int32,
+    visible_end Int64 COMMENT 'offsets below it are committed',
+    exceptions Array(Tuple(first_offset Int64, end_offset Int64, generation UInt32)) COMMENT 'where the live generation is not 0',
+    version UInt64
+) ENGINE = ReplacingMergeTree(version) ORDER BY (topic_id, partition)
+"""
+
+
+class ContractChangedError(RuntimeError):
+    """A contract asks for another type than the staging table has; the message names the column and both types."""
+
+
+def _origin(with_codec: bool = True) -> str:
+    return ", ".join(f"{name} {kind} {codec if with_codec else ''}".strip() for name, kind, codec in ORIGIN_COLUMNS)
+
+
+def _expiry(after: timedelta) -> str:
+    """From landing on, not from Kafka's timestamp: that is the producer's where a topic says CreateTime, and rows that are
+    years old by it would be gone at the first merge."""
+    return f"toDateTime(_landed_at) + toIntervalSecond({int(after.total_seconds())})"
+
+
+def quarantine_table(contracts: Sequence[Contract]) -> str:
+    """Messages of all streams that could not land, with the reason and their bytes. Kept as long as the longest contract says."""
+    longest = max(c.retention.quarantine for c in contracts)
+    return f"""
+CREATE TABLE IF NOT EXISTS {QUARANTINE} (
+    stream LowCardinality(String), {_origin()},
+    _landed_at DateTime64(3, 'UTC') DEFAULT now64(3),
+    reason LowCardinality(String), detail String, _raw Nullable(String) CODEC(ZSTD(1)),
+    INDEX by_batch _batch TYPE minmax
+) ENGINE = MergeTree PARTITION BY toDate(_kafka_timestamp) ORDER BY (stream, _topic_id, _partition, _offset)
+TTL {_expiry(longest)}
+"""
+
+
+def attribute_columns(contract: Contract) -> dict[str, str]:
+    """Column → ClickHouse type of what the contract itself defines."""
+    fixed = {"event_id": "String", "event_at": "DateTime64(6, 'UTC')", "event_kind": "LowCardinality(String)"}
+    return fixed | {name: f"Nullable({a.type})" for name, a in contract.attributes.items()}
+
+
+def staging_raw_table(contract: Contract) -> str:
+    keep = contract.retention
+    attributes = ", ".join(
+        f"{name} {kind}" + (" CODEC(Delta, ZSTD)" if name == "event_at" else "")
+        for name, kind in attribute_columns(contract).items()
+    )
+    return f"""
+CREATE TABLE IF NOT EXISTS {staging_raw(contract.stream)} (
+    {_origin()},
+    _landed_at DateTime64(3, 'UTC') DEFAULT now64(3),
+    {attributes},
+    {", ".join(_expiring_columns(keep))},
+    INDEX by_batch _batch TYPE minmax,
+    INDEX by_offset _offset TYPE minmax
+) ENGINE = MergeTree
+PARTITION BY toDate(_kafka_timestamp)
+ORDER BY (toStartOfHour(event_at), _topic_id, _partition, _offset)
+TTL {_expiry(keep.rows)}
+"""
+
+
+def _expiring_columns(keep: Retention) -> tuple[str, str]:
+    return (
+        f"_extra Map(String, String) CODEC(ZSTD(1)) TTL {_expiry(keep.extra)}",
+        f"_raw String CODEC(ZSTD(1)) TTL {_expiry(keep.raw)}",
+    )
+
+
+def landing_views(contract: Contract) -> list[tuple[str, str]]:
+    """(name, DDL) of what stands between the inbox and the two tables, in the order in which they must be made.
+
+    Null tables and the views between them: parse, judge, then land or quarantine. They hold no rows, so a changed contract
+    simply makes them anew. A batch that arrives meanwhile fails its count and is landed again.
+    """
+    stream, source = contract.stream, inbox(contract.stream)
+    parsed, judged = f"{source}_parsed", f"{source}_judged"
+    origin = ", ".join(name for name, _, _ in ORIGIN_COLUMNS)
+    carried = f"{_origin(with_codec=False)}, _raw Nullable(String)"
+    results = extracted_columns(contract)
+    declared, named = ", ".join(f"{n} {t}" for n, t in results), ", ".join(n for n, _ in results)
+    steps = ", ".join(f"{expression} AS {alias}" for alias, expression in extracted(contract))
+    landed = ", ".join(f"{expression} AS {name}" for name, expression in columns(contract))
+    return [
+        (source, f"CREATE TABLE {source} ({carried}) ENGINE = Null"),
+        (parsed, f"CREATE TABLE {parsed} ({carried}, {declared}) ENGINE = Null"),
+        (judged, f"CREATE TABLE {judged} ({carried}, {declared}, reason String) ENGINE = Null"),
+        (
+            f"{source}_parse",
+            f"CREATE MATERIALIZED VIEW {source}_parse TO {parsed} AS WITH {steps} SELECT {origin}, _raw, {named} FROM {source}",
+        ),
+        (
+            f"{source}_judge",
+            f"CREATE MATERIALIZED VIEW {source}_judge TO {judged} AS SELECT *, {reason(contract)} AS reason FROM {parsed}",
+        ),
+        (
+            f"{source}_land",
+            f"CREATE MATERIALIZED VIEW {source}_land TO {staging_raw(stream)} AS SELECT {origin}, {landed}, _extra,"
+            f" ifNull(_raw, '') AS _raw FROM {judged} WHERE reason = ''",
+        ),
+        (
+            f"{source}_quarantine",
+            f"CREATE MATERIALIZED VIEW {source}_quarantine TO {QUARANTINE} AS SELECT '{stream}' AS stream, {origin},"
+            f" reason, {detail(contract)} AS detail, _raw FROM {judged} WHERE reason != ''",
+        ),
+    ]
+
+
+def staging_view(contract: Contract) -> str:
+    """Rows of committed offsets and live generations: the only reader of `staging_raw`."""
+    origin = [name for name, _, _ in ORIGIN_COLUMNS if name != "_generation"]
+    columns = [*origin, "_landed_at", *attribute_columns(contract), "_extra", "_raw"]
+    return _visible_rows(staging(contract.stream), staging_raw(contract.stream), columns)
+
+
+def quarantine_view() -> str:
+    origin = [name for name, _, _ in ORIGIN_COLUMNS if name != "_generation"]
+    return _visible_rows(
+        f"{STAGING}.quarantine", QUARANTINE, ["stream", *origin, "_landed_at", "reason", "detail", "_raw"]
+    )
+
+
+def _visible_rows(view: str, table: str, columns: list[str]) -> str:
+    """`SQL SECURITY NONE`: who may read the view need not, and must not, be able to read the table."""
+    live = (
+        "if(empty(v.exceptions), 0,"
+        " arrayFirst(x -> r._offset >= x.1 AND r._offset < x.2, v.exceptions).3)"  # none found: (0, 0, 0)
+    )
+    return f"""
+CREATE OR REPLACE VIEW {view} SQL SECURITY NONE AS
+SELECT {", ".join(f"r.{c} AS {c}" for c in columns)}
+FROM {table} AS r
+INNER JOIN (
+    SELECT topic_id, partition, argMax(visible_end, version) AS visible_end, argMax(exceptions, version) AS exceptions
+    FROM {VISIBLE} GROUP BY topic_id, partition
+) AS v ON r._topic_id = v.topic_id AND r._partition = v.partition
+WHERE r._offset < v.visible_end AND r._generation = {live}
+"""
+
+
+def ensure_tables(warehouse: Warehouse, contracts: Sequence[Contract], of: Sequence[Contract] | None = None) -> None:
+    """Make what is missing and follow contracts that gained attributes; cheap where nothing changed (one query).
+
+    `of`: the streams to look after, all if not said; the tables that streams share follow from all contracts. Raises
+    ContractChangedError for a changed type, before anything of that stream was altered.
+    """
+    mine = contracts if of is None else of
+    wanted = {c.stream: _digest(c, contracts) for c in mine}
+    known = dict(
+        warehouse.rows(
+            f"SELECT name, comment FROM system.tables WHERE database = '{STAGING}' AND name IN {{names:Array(String)}}",
+            {"names": list(wanted)},
+        )
+    )
+    if known == wanted:
+        return
+    for statement in [*DATABASES, VISIBLE_TABLE, quarantine_table(contracts), quarantine_view()]:
+        warehouse.command(statement)
+    _follow_retention(warehouse, QUARANTINE, (), max(c.retention.quarantine for c in contracts))
+    for contract in mine:
+        if known.get(contract.stream) != wanted[contract.stream]:
+            _ensure_stream(warehouse, contract, wanted[contract.stream])
+
+
+def _digest(contract: Contract, contracts: Sequence[Contract]) -> str:
+    """Of all statements that follow from a contract: a changed platform makes the views anew just as a changed contract does."""
+    statements = [
+        VISIBLE_TABLE,
+        quarantine_table(contracts),
+        quarantine_view(),
+        staging_raw_table(contract),
+        staging_view(contract),
+    ]
+    statements += [ddl for _, ddl in landing_views(contract)]
+    return f"lockgate {hashlib.sha256(chr(0).join(statements).encode()).hexdigest()}"
+
+
+def _follow_retention(warehouse: Warehouse, table: str, columns: Sequence[str], rows: timedelta) -> None:
+    """Give a table that exists the expiries that it would be made with today; does nothing where it has them."""
+    database, name = table.split(".")
+    made_with = warehouse.value(
+        "SELECT create_table_query FROM system.tables WHERE database = {database:String} AND name = {name:String}",
+        {"database": database, "name": name},
+    )
+    wanted = [*columns, f"TTL {_expiry(rows)}"]
+    have = re.findall(r"TTL (toDateTime\(\w+\) \+ toIntervalSecond\(\d+\))", str(made_with))
+    if have != [w.partition("TTL ")[2] for w in wanted]:
+        changes = ", ".join(f"MODIFY COLUMN {w}" for w in columns)
+        warehouse.command(f"ALTER TABLE {table} {changes}{', ' if changes else ''}MODIFY {wanted[-1]}")
+
+
+def _ensure_stream(warehouse: Warehouse, contract: Contract, digest: str) -> None:
+    warehouse.command(staging_raw_table(contract))
+    have = dict(
+        warehouse.rows(
+            f"SELECT name, type FROM system.columns WHERE database = '{STAGING_RAW}' AND table = {{stream:String}}",
+            {"stream": contract.stream},
+        )
+    )
+    added = []
+    for name, kind in attribute_columns(contract).items():
+        if name not in have:
+            added.append(f"ADD COLUMN {name} {kind}")
+        elif have[name] != kind:
+            raise ContractChangedError(
+                f"contracts/{contract.stream}.yml: {name} is {kind} there, but {have[name]} in staging; give the attribute a"
+                " new name, or put the type back"
+            )
+    if added:
+        warehouse.command(f"ALTER TABLE {staging_raw(contract.stream)} {', '.join(added)}")
+    keep = contract.retention
+    _follow_retention(warehouse, staging_raw(contract.stream), _expiring_columns(keep), keep.rows)
+    views = landing_views(contract)
+    for name, _ in reversed(views):
+        warehouse.command(f"DROP TABLE IF EXISTS {name} SYNC")
+    for _, ddl in views:
+        warehouse.command(ddl)
+    # Last, because its comment says that all of the above is done.
+    warehouse.command(f"{staging_view(contract)} COMMENT '{digest}'")

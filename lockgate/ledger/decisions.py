@@ -1,0 +1,141 @@
+"""What people have decided about stopped partitions: from where to go on, and which offsets are given up. Signed.
+
+An offset that is given up is committed as a gap, in a batch that names its decision and in a generation that no row has: the
+loss is counted where everything else is counted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+from psycopg import Connection
+
+from lockgate.clients.postgres import Postgres
+from lockgate.core.offsets import OffsetRange, TopicPartition
+from lockgate.ledger.rows import Row, one_row
+from lockgate.ledger.watermark import advance
+
+# The generation of offsets that were given up: rows that a killed sender left there must never be seen.
+NOBODY = 2**31 - 1
+
+
+class Decisions:
+    """Every method is one transaction."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        self._postgres = postgres
+
+    def resume(self, where: TopicPartition, at: int, by: str, why: str) -> int:
+        """Go on with a stopped partition from offset `at`; what is not landed before it is given up.
+
+        A sender that still holds one of those batches is fenced. Returns how many offsets are given up.
+        Raises LookupError where the partition is not stopped, ValueError where `at` lies below what is visible.
+        """
+        with self._postgres.transaction() as connection:
+            state = _stopped(connection, where)
+            if at < state["visible_end"]:
+                raise ValueError(f"{where} has landed to offset {state['visible_end']} already")
+            return give_up(connection, state, at, decide(connection, state, at, by, why), by)
+
+    def begin_anew(self, where: TopicPartition, at: int, by: str, why: str) -> int:
+        """Go on with a partition whose log was cut from offset `at`, as another incarnation.
+
+        Offsets from `at` on may have landed before as other messages: those rows stay, under the incarnation that ends here.
+        What that one had planned and not landed is given up; returns how many offsets. Raises LookupError where the partition
+        is not stopped.
+        """
+        with self._postgres.transaction() as connection:
+            state = _stopped(connection, where)
+            lost = give_up(connection, state, state["planned_end"], decide(connection, state, at, by, why), by)
+            connection.execute(
+                "UPDATE topic_partition SET ended_at = now() WHERE topic_no = %s AND partition = %s", _key(state)
+            )
+            number = one_row(
+                connection,
+                "INSERT INTO topic (topic_id, kafka_id, topic, stream)"
+                " SELECT %s, kafka_id, topic, stream FROM topic WHERE topic_no = %s RETURNING topic_no",
+                (uuid4(), where.topic_no),
+            )["topic_no"]
+            connection.execute(
+                "INSERT INTO topic_partition (topic_no, partition, planned_end, visible_end, version)"
+                " VALUES (%s, %s, %s, %s, nextval('change_version'))",
+                (number, where.partition, at, at),
+            )
+        return lost
+
+    def recent(self, limit: int = 50) -> list[dict[str, Any]]:
+        """The newest decisions first, each with the ranges that it gave up: `lost` is [[first, end], …], ends exclusive."""
+        with self._postgres.transaction() as connection:
+            return connection.execute(
+                "SELECT d.*, t.stream, t.topic, coalesce(lost, '[]') AS lost FROM decision d JOIN topic t USING (topic_no)"
+                " LEFT JOIN LATERAL (SELECT jsonb_agg(jsonb_build_array(first_offset, end_offset) ORDER BY first_offset) AS lost"
+                "   FROM batch b WHERE b.topic_no = d.topic_no AND b.partition = d.partition"
+                "   AND b.decision_id = d.decision_id) l ON true"
+                " ORDER BY decision_id DESC LIMIT %s",
+                (limit,),
+            ).fetchall()
+
+
+def decide(connection: Connection[Row], state: Row, resumed_at: int, by: str, why: str) -> int:
+    """Write the decision down; its number."""
+    row = one_row(
+        connection,
+        "INSERT INTO decision (topic_no, partition, stopped_because, resumed_at, decided_by, why)"
+        " VALUES (%s, %s, %s, %s, %s, %s) RETURNING decision_id",
+        (*_key(state), state["stopped_because"], resumed_at, by, why),
+    )
+    return int(row["decision_id"])
+
+
+def give_up(connection: Connection[Row], state: Row, at: int, decision: int, by: str) -> int:
+    """Go on from offset `at`; what is not landed before it becomes gaps. Returns how many offsets that are."""
+    key = _key(state)
+    lost = _take_back(connection, key, at)
+    if at > state["planned_end"]:
+        lost.append(OffsetRange(state["planned_end"], at))
+    for offsets in lost:
+        connection.execute(
+            "INSERT INTO batch (topic_no, partition, first_offset, end_offset, generation, holder, lease_until, state,"
+            "   messages, landed, quarantined, gaps, bytes, decision_id, gated, committed_at)"
+            " VALUES (%s, %s, %s, %s, %s, %s, now(), 'committed', 0, 0, 0, %s, 0, %s, true, now())",
+            (*key, offsets.first, offsets.end, NOBODY, by, len(offsets), decision),
+        )
+    connection.execute(
+        "UPDATE topic_partition SET stopped_because = NULL, stopped_at = NULL, planned_end = greatest(planned_end, %s)"
+        " WHERE topic_no = %s AND partition = %s",
+        (at, *key),
+    )
+    advance(connection, *key)
+    return sum(map(len, lost))
+
+
+def _take_back(connection: Connection[Row], key: tuple[int, int], at: int) -> list[OffsetRange]:
+    """Remove what intents plan below offset `at`, fencing their holders; the ranges that were removed."""
+    open_intents = connection.execute(
+        "SELECT batch_id, first_offset, end_offset FROM batch"
+        " WHERE topic_no = %s AND partition = %s AND state = 'intent' AND first_offset < %s FOR UPDATE",
+        (*key, at),
+    ).fetchall()
+    for intent in open_intents:
+        if intent["end_offset"] <= at:
+            connection.execute("DELETE FROM batch WHERE batch_id = %s", (intent["batch_id"],))
+        else:
+            connection.execute(
+                "UPDATE batch SET first_offset = %s, epoch = epoch + 1, generation = generation + 1, lease_until = now()"
+                " WHERE batch_id = %s",
+                (at, intent["batch_id"]),
+            )
+    return [OffsetRange(i["first_offset"], min(i["end_offset"], at)) for i in open_intents]
+
+
+def _stopped(connection: Connection[Row], where: TopicPartition) -> Row:
+    return one_row(
+        connection,
+        "SELECT * FROM topic_partition WHERE topic_no = %s AND partition = %s AND stopped_because IS NOT NULL FOR UPDATE",
+        (where.topic_no, where.partition),
+    )
+
+
+def _key(state: Row) -> tuple[int, int]:
+    return state["topic_no"], state["partition"]

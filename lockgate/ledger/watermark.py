@@ -1,0 +1,50 @@
+"""A partition's watermark: up to where its offsets are committed, hence visible."""
+
+from __future__ import annotations
+
+from psycopg import Connection
+from psycopg.types.json import Jsonb
+
+from lockgate.ledger.rows import Row, one_row
+
+
+def advance(connection: Connection[Row], topic_no: int, partition: int) -> None:
+    """Move the watermark over the committed batches that follow it without a hole, and their event hours to new versions."""
+    state = one_row(
+        connection,
+        "SELECT p.*, stream FROM topic_partition p JOIN topic USING (topic_no)"
+        " WHERE topic_no = %s AND partition = %s FOR UPDATE OF p",
+        (topic_no, partition),
+    )
+    visible, exceptions, passed = state["visible_end"], list(state["exceptions"]), []
+    last = (state["last_offset"], state["last_digest"])
+    following = connection.execute(
+        "SELECT batch_id, first_offset, end_offset, generation, state, last_offset, last_digest FROM batch"
+        " WHERE topic_no = %s AND partition = %s AND first_offset >= %s ORDER BY first_offset",
+        (topic_no, partition, visible),
+    )
+    for batch in following:
+        if batch["first_offset"] != visible or batch["state"] != "committed":
+            break
+        visible = batch["end_offset"]
+        passed.append(batch["batch_id"])
+        if batch["last_offset"] is not None:
+            last = (batch["last_offset"], batch["last_digest"])
+        if batch["generation"] != 0:
+            exceptions.append([batch["first_offset"], batch["end_offset"], batch["generation"]])
+    if not passed:
+        return
+    connection.execute(
+        "UPDATE topic_partition SET visible_end = %s, exceptions = %s, last_offset = %s, last_digest = %s,"
+        " version = nextval('change_version') WHERE topic_no = %s AND partition = %s",
+        (visible, Jsonb(exceptions), *last, topic_no, partition),
+    )
+    # The number is drawn again where the row exists: it was waited for, and must be newer than what stands there.
+    connection.execute(
+        "INSERT INTO stream_hour (stream, hour, version)"
+        " SELECT %s, hour, nextval('change_version') FROM (SELECT DISTINCT hour FROM batch_hour WHERE batch_id = ANY(%s)"
+        "   ORDER BY hour) h"
+        " ON CONFLICT (stream, hour) DO UPDATE SET version = nextval('change_version')",
+        (state["stream"], passed),
+    )
+    connection.execute("DELETE FROM batch_hour WHERE batch_id = ANY(%s)", (passed,))

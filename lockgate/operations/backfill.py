@@ -1,0 +1,109 @@
+"""Backfill: rebuild event hours of chosen marts, stale or not, on a lane of its own, while the minute goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+from lockgate.core.windows import HOUR, Dirty, Mart
+from lockgate.names import LANE_BACKFILL
+from lockgate.operations.platform import Platform
+from lockgate.operations.refresh import MOST_HOURS, Builder, MartReport, Reach, refresh
+
+# A minute's tick may publish a table partition while we build it; then it is derived anew. After this many such turns in
+# a row the hours are given back to the operator rather than fought over.
+ATTEMPTS = 5
+_PAUSE_SECONDS = 2.0
+
+
+def backfill(
+    platform: Platform,
+    marts: Sequence[Mart],
+    between: tuple[datetime, datetime],
+    builder: Builder,
+    *,
+    most_hours: int = MOST_HOURS,
+    reaches: Mapping[str, Reach] | None = None,
+) -> list[MartReport]:
+    """Rebuild, gate and publish every known event hour of a half-open range; one report a mart, in their order.
+
+    Safe to repeat: windows are replaced. In pieces of `most_hours`, oldest first; a mart stops at its first piece that
+    is not published, and what was published before stays. `reaches`: as `refresh` has it. Raises TransientErrors of the
+    ledger or the warehouse.
+    """
+    reports = {mart.name: MartReport(mart.name) for mart in marts}
+    for together, piece in _pieces(platform, marts, between, most_hours):
+        going = [mart for mart in together if reports[mart.name].error is None]
+        for report in _rebuild(platform, going, piece, builder, most_hours, reaches or {}):
+            _add(reports[report.mart], report)
+    return list(reports.values())
+
+
+def _pieces(
+    platform: Platform, marts: Sequence[Mart], between: tuple[datetime, datetime], most_hours: int
+) -> Iterator[tuple[list[Mart], tuple[datetime, datetime]]]:
+    """Marts of one stream together, range by range; those that rebuild everything from an hour on in a single one."""
+    for stream in sorted({mart.stream for mart in marts}):
+        mine = [mart for mart in marts if mart.stream == stream]
+        hours = list(platform.builds.known_hours(stream, between))
+        whole = [mart for mart in mine if mart.dirty in (Dirty.FROM_THEN_ON, Dirty.EVERYTHING)]
+        cut = [mart for mart in mine if mart not in whole]
+        if whole and hours:
+            yield whole, between
+        for first in range(0, len(hours), most_hours) if cut else ():
+            piece = hours[first : first + most_hours]
+            yield cut, (piece[0], piece[-1] + HOUR)
+
+
+def _rebuild(
+    platform: Platform,
+    marts: Sequence[Mart],
+    between: tuple[datetime, datetime],
+    builder: Builder,
+    most_hours: int,
+    reaches: Mapping[str, Reach],
+) -> list[MartReport]:
+    """One range, again for those marts that somebody else published meanwhile."""
+    done: dict[str, MartReport] = {}
+    waiting = list(marts)
+    for attempt in range(ATTEMPTS):
+        if not waiting:
+            break
+        if attempt:
+            time.sleep(_PAUSE_SECONDS)
+        for report in refresh(
+            platform,
+            LANE_BACKFILL,
+            waiting,
+            builder,
+            between=between,
+            rebuild=True,
+            most_hours=most_hours,
+            reaches=reaches,
+        ):
+            done[report.mart] = report
+        waiting = [mart for mart in waiting if done[mart.name].deferred]
+    return [done[mart.name] for mart in marts]
+
+
+def _add(total: MartReport, piece: MartReport) -> None:
+    """What one piece adds to a mart's report. Hours and windows count only where they were published."""
+    if piece.published_at is not None:
+        total.hours += piece.hours
+        total.event_hours += piece.event_hours
+        total.windows += piece.windows
+        total.partitions += [p for p in piece.partitions if p not in total.partitions]
+        total.rows += piece.rows
+        total.published_at = piece.published_at
+    total.build_id = piece.build_id or total.build_id
+    total.built = piece.built
+    total.outcome = piece.outcome or total.outcome
+    total.arrived_through = piece.arrived_through or total.arrived_through
+    total.resumed += piece.resumed
+    total.seconds = _summed(total.seconds, piece.seconds)
+    total.error, total.waits_for, total.deferred = piece.error, piece.waits_for, piece.deferred
+
+
+def _summed(left: Mapping[str, float], right: Mapping[str, float]) -> dict[str, float]:
+    return {step: round(left.get(step, 0.0) + right.get(step, 0.0), 3) for step in {**left, **right}}

@@ -1,0 +1,131 @@
+"""One minute's work: land, gate what landed, refresh the marts of the minute.
+
+`lockgate tick` calls `tick`; Dagster calls its steps one by one, as assets, so that each is seen and can be run again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from lockgate.clients.errors import ClientError, TransientError
+from lockgate.core.windows import Mart
+from lockgate.landing.land import Lander, StreamReport
+from lockgate.names import LANE_MINUTE
+from lockgate.operations.platform import Platform
+from lockgate.operations.refresh import MartReport, failed_rules, gate_landed, refresh
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class TickReport:
+    """What one tick did. `problems` is empty where all is well; `failures`: streams that could not be landed, and why."""
+
+    streams: list[StreamReport] = field(default_factory=list)
+    failures: dict[str, Exception] = field(default_factory=dict)
+    gates: dict[str, dict[str, Any]] = field(default_factory=dict)
+    marts: list[MartReport] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def problems(self) -> list[str]:
+        found = [f"{s.stream}: {p}" for s in self.streams for p in s.problems]
+        found += [f"{stream}: {did_not_land(error)}" for stream, error in self.failures.items()]
+        found += [f"{s}: gate landed failed: {failed_rules(g)}" for s, g in self.gates.items() if not g["success"]]
+        return found + [m.error for m in self.marts if m.error]
+
+    def summary(self) -> dict[str, Any]:
+        """For the ledger and for machines: plain values only."""
+        return {
+            "streams": [asdict(s) for s in self.streams],
+            "gates": {s: g["success"] for s, g in self.gates.items()},
+            "marts": [_mart_summary(m) for m in self.marts if m.build_id is not None or m.error],
+            "problems": self.problems,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def _mart_summary(mart: MartReport) -> dict[str, Any]:
+    return {
+        "mart": mart.mart,
+        "build_id": mart.build_id,
+        "hours": mart.hours,
+        "rows": mart.rows,
+        "published": mart.published_at is not None,
+        "gate": None if mart.outcome is None else mart.outcome["success"],
+        "seconds": mart.seconds,
+        "error": mart.error,
+    }
+
+
+class LandingFailed(ClientError):
+    """Some streams were not landed; the others were."""
+
+
+def did_not_land(error: Exception) -> str:
+    return f"did not land: {error or type(error).__name__}"
+
+
+def land(platform: Platform, report: TickReport) -> None:
+    """Step 1: all streams, up to Kafka's end as of now; fills `streams` and `failures`.
+
+    A stream that fails, whatever the reason, leaves the others alone: an insert that is refused each time would otherwise
+    stop those that come after it for good. Raises a TransientError where it is one for every stream: a server is away.
+    """
+    lander = Lander(platform.settings, platform.warehouse, platform.batches)
+    contracts = list(platform.contracts.values())
+    for contract in contracts:
+        stream = StreamReport(contract.stream)
+        report.streams.append(stream)
+        try:
+            lander.land_stream(contract, contracts, stream)
+        except Exception as error:
+            said = isinstance(error, ClientError)  # in a sentence of ours; anything else needs its traceback
+            logger.error("%s %s", contract.stream, did_not_land(error), exc_info=not said)
+            report.failures[contract.stream] = error
+    transient = [error for error in report.failures.values() if isinstance(error, TransientError)]
+    if transient and len(transient) == len(contracts):
+        raise transient[0]
+    report.failures |= platform.broken_contracts
+
+
+def gate(platform: Platform) -> dict[str, dict[str, Any]]:
+    """Step 2: stream → outcome of its gate over what landed; streams with nothing new are absent."""
+    outcomes = {stream: gate_landed(platform, stream) for stream in platform.contracts}
+    return {stream: outcome for stream, outcome in outcomes.items() if outcome is not None}
+
+
+def marts_of(platform: Platform, clock: str | None = None, engine: str | None = None) -> list[Mart]:
+    """The marts that the worker knows of, by clock (`minute`, `hour`) and engine (`dbt`, `spark`).
+
+    Raises WorkerUnavailable.
+    """
+    marts = [Mart.of(spec) for spec in platform.worker.marts()]
+    return [m for m in marts if clock in (None, m.clock) and engine in (None, m.engine)]
+
+
+def refresh_minute(platform: Platform, names: Sequence[str] | None = None) -> list[MartReport]:
+    """Step 3: the marts of the minute, or those of them that are named."""
+    wanted = [m for m in marts_of(platform, "minute", "dbt") if names is None or m.name in names]
+    return refresh(platform, LANE_MINUTE, wanted, platform.worker.build)
+
+
+def tick(platform: Platform, source: str) -> TickReport:
+    """All three. `source` says who asked, for the ledger.
+
+    Raises a TransientError where a server is away: nothing is lost, the next tick goes on where this one ended.
+    """
+    started, number = time.monotonic(), platform.log.begin_tick(source)
+    report = TickReport()
+    try:
+        land(platform, report)
+        report.gates = gate(platform)
+        report.marts = refresh_minute(platform)
+    finally:
+        report.seconds = time.monotonic() - started
+        platform.log.end_tick(number, report.summary())
+    return report

@@ -1,0 +1,250 @@
+"""Every setting of Lockgate, and the only reader of the environment.
+
+An address in the environment replaces the embedded part; nothing but settings differs between a laptop and a cluster.
+What the environment leaves open is looked up in `<home>/settings.json`: what `lockgate demo` sets there holds for every
+command that is run beside it.
+`Settings()` reads the environment each time it is made: nothing is read at import.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote, unquote, urlsplit
+
+from pydantic import Field, SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def shipped(folder: str) -> Path:
+    """A folder that people edit beside the code: the checkout's, or its copy in an installed wheel (setup.py puts it there)."""
+    installed = Path(__file__).resolve().parent / "_project"
+    return (installed if installed.is_dir() else ROOT) / folder
+
+
+class SettingsError(RuntimeError):
+    """A setting is missing or cannot be used; the message says which and what to do."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a ClickHouse HTTP server is, and who we are there."""
+
+    host: str
+    port: int
+    user: str
+    password: str
+    secure: bool = False
+
+    @property
+    def base_url(self) -> str:
+        """The address without credentials, for people and for logs."""
+        return f"{'https' if self.secure else 'http'}://{self.host}:{self.port}"
+
+
+class KeptInHome(PydanticBaseSettingsSource):
+    """The settings that are kept in the home, by field name."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        return None, field_name, False  # the file is read whole, by `__call__`
+
+    def __call__(self) -> dict[str, Any]:
+        home = self.current_state.get("home", self.settings_cls.model_fields["home"].default)
+        return kept_settings(Path(home))
+
+
+def kept_file(home: Path) -> Path:
+    return home.expanduser().absolute() / "settings.json"
+
+
+def kept_settings(home: Path) -> dict[str, Any]:
+    """What is kept in a home, as it stands in its file. Raises SettingsError where the file cannot be read."""
+    path = kept_file(home)
+    try:
+        return dict(json.loads(path.read_text()))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} cannot be read ({error}): mend it, or remove it") from error
+
+
+class Settings(BaseSettings):
+    """Each field is read from the variable named as its alias, or `LOCKGATE_<FIELD>`; then from the home's file."""
+
+    model_config = SettingsConfigDict(env_prefix="LOCKGATE_", populate_by_name=True, extra="ignore")
+
+    home: Path = Field(Path(".lockgate"), description="all state of the embedded stack: data, logs, secrets")
+    cache: Path | None = Field(None, description="downloads kept between checkouts; default: the user's cache folder")
+    contracts: Path = Field(shipped("contracts"), description="the folder of stream contracts")
+    dbt_project: Path = Field(shipped("dbt_project"), description="the dbt project")
+    recon_pairs: Path | None = Field(
+        None, description="which old table is held against which new mart; none: there is nothing old to compare"
+    )
+
+    java_home: str | None = Field(None, alias="JAVA_HOME", description="replaces the Java runtime of the lock")
+    spark_master: str = Field(
+        "local[2]", alias="SPARK_MASTER", description="Spark's master: threads of one machine, or a cluster's address"
+    )
+
+    kafka_bootstrap_servers: str | None = Field(
+        None, alias="KAFKA_BOOTSTRAP_SERVERS", description="host:port,…: replaces the embedded broker"
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", alias="KAFKA_SECURITY_PROTOCOL", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
+    )
+    kafka_sasl_mechanism: str | None = Field(
+        None, alias="KAFKA_SASL_MECHANISM", description="PLAIN, SCRAM-SHA-512 and so on"
+    )
+    kafka_sasl_username: str | None = Field(None, alias="KAFKA_SASL_USERNAME", description="for the two SASL protocols")
+    kafka_sasl_password: SecretStr | None = Field(
+        None, alias="KAFKA_SASL_PASSWORD", description="for the two SASL protocols"
+    )
+    kafka_ssl_ca_location: str | None = Field(
+        None, alias="KAFKA_SSL_CA_LOCATION", description="file: whose certificates are trusted"
+    )
+    kafka_ssl_certificate_location: str | None = Field(
+        None, alias="KAFKA_SSL_CERTIFICATE_LOCATION", description="file: our own certificate, where brokers ask for one"
+    )
+    kafka_ssl_key_location: str | None = Field(
+        None, alias="KAFKA_SSL_KEY_LOCATION", description="file: the key of that certificate"
+    )
+
+    clickhouse_url: SecretStr | None = Field(
+        None, alias="CLICKHOUSE_URL", description="http(s)://user:password@host:port"
+    )
+    postgres_url: SecretStr | None = Field(
+        None, alias="POSTGRES_URL", description="postgresql://user:password@host:port, without a database"
+    )
+
+    kafka_port: int = Field(19092, description="port of the embedded broker")
+    kafka_controller_port: int = Field(19093, description="port of its controller")
+    clickhouse_port: int = Field(18123, description="port of the embedded warehouse (HTTP)")
+    postgres_port: int = Field(15432, description="port of the embedded PostgreSQL")
+    dagster_port: int = Field(3000, description="port of Dagster's webserver")
+
+    first_hour: datetime | None = Field(None, description="first hourly partition that Dagster lists (UTC)")
+    batch_rows: int = Field(250_000, gt=0, description="most rows of one landed batch")
+    batch_bytes: int = Field(128 << 20, gt=0, description="most bytes of one landed batch")
+    lease_seconds: float = Field(
+        60.0, gt=0, description="how long a batch or a publish may be silent before it is taken over"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The first that has a value wins."""
+        return init_settings, env_settings, KeptInHome(settings_cls)
+
+    # --- what follows from them ---------------------------------------------------------------------------------
+
+    @property
+    def home_dir(self) -> Path:
+        return self.home.expanduser().absolute()
+
+    @property
+    def cache_dir(self) -> Path:
+        if self.cache:
+            return self.cache.expanduser().absolute()
+        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        return Path(base).expanduser() / "lockgate"
+
+    @property
+    def logs_dir(self) -> Path:
+        return self.home_dir / "logs"
+
+    @property
+    def dbt_target_dir(self) -> Path:
+        """Where dbt writes its manifest: state, so never inside the project folder."""
+        return self.home_dir / "dbt"
+
+    @property
+    def worker_socket(self) -> Path:
+        """The resident worker's socket. A Unix socket's path may have 107 bytes at most, so deep homes get a short one."""
+        path = self.home_dir / "worker.sock"
+        if len(os.fsencode(path)) <= 100:
+            return path
+        import hashlib
+        import tempfile
+
+        digest = hashlib.sha256(os.fsencode(self.home_dir)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"lockgate-{os.getuid()}-{digest}.sock"
+
+    @property
+    def embedded_kafka(self) -> bool:
+        return self.kafka_bootstrap_servers is None
+
+    @property
+    def embedded_clickhouse(self) -> bool:
+        return self.clickhouse_url is None
+
+    @property
+    def embedded_postgres(self) -> bool:
+        return self.postgres_url is None
+
+    def kafka(self) -> dict[str, Any]:
+        """The librdkafka settings that every producer, consumer and admin client starts from."""
+        config: dict[str, Any] = {
+            "bootstrap.servers": self.kafka_bootstrap_servers or f"127.0.0.1:{self.kafka_port}",
+            "security.protocol": self.kafka_security_protocol,
+            "sasl.mechanism": self.kafka_sasl_mechanism,
+            "sasl.username": self.kafka_sasl_username,
+            "sasl.password": self.kafka_sasl_password.get_secret_value() if self.kafka_sasl_password else None,
+            "ssl.ca.location": self.kafka_ssl_ca_location,
+            "ssl.certificate.location": self.kafka_ssl_certificate_location,
+            "ssl.key.location": self.kafka_ssl_key_location,
+        }
+        return {key: value for key, value in config.items() if value is not None}
+
+    def clickhouse(self, user: str = "platform") -> Endpoint:
+        """The warehouse. `user` picks an account of the embedded one; an address of yours names its own account."""
+        if self.clickhouse_url is None:
+            return Endpoint("127.0.0.1", self.clickhouse_port, user, self.secret("clickhouse", user))
+        parts = urlsplit(self.clickhouse_url.get_secret_value())
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise SettingsError("CLICKHOUSE_URL must look like http://user:password@host:8123")
+        secure = parts.scheme == "https"
+        return Endpoint(
+            parts.hostname,
+            parts.port or (8443 if secure else 8123),
+            unquote(parts.username or "default"),
+            unquote(parts.password or ""),
+            secure,
+        )
+
+    def postgres(self, database: str) -> str:
+        """A libpq address of one of our databases (names.LEDGER_DATABASE and so on)."""
+        if self.postgres_url is None:
+            password = quote(self.secret("postgres", "lockgate"), safe="")
+            return f"postgresql://lockgate:{password}@127.0.0.1:{self.postgres_port}/{database}"
+        parts = urlsplit(self.postgres_url.get_secret_value())
+        if parts.scheme not in ("postgresql", "postgres") or parts.path not in ("", "/"):
+            raise SettingsError("POSTGRES_URL must look like postgresql://user:password@host:5432, without a database")
+        query = f"?{parts.query}" if parts.query else ""
+        return f"postgresql://{parts.netloc}/{database}{query}"
+
+    @property
+    def secrets_file(self) -> Path:
+        """Passwords of the embedded parts, made at the first `lockgate up`, readable by their owner only."""
+        return self.home_dir / "secrets.json"
+
+    def secret(self, service: str, user: str) -> str:
+        """Raises SettingsError where the stack has never been started, or has no such account."""
+        try:
+            return str(json.loads(self.secrets_file.read_text())[service][user])
+        except FileNotFoundError:
+            raise SettingsError(f"no stack was ever started in {self.home_dir}: run `lockgate up` first") from None
+        except KeyError:
+            raise SettingsError(f"{self.secrets_file} has no password for {service} user {user!r}") from None

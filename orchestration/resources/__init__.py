@@ -1,0 +1,1 @@
+"""What assets are given: the platform of a run, and the record of its tick."""

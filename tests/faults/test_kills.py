@@ -1,0 +1,71 @@
+"""The demo with everything in it killed once: it recovers by itself, and every event is where it belongs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lockgate.embedded.leftovers import find_leftovers
+from lockgate.settings import Settings
+from tests.demo_process import Demo
+
+VICTIMS = ("broker", "warehouse", "postgres", "dagster-daemon", "worker")
+# What a demo without kills ends with, too: stream → landed, quarantined.
+SAMPLE = {"github_events": (36_801, 29), "payments": (3_004, 12)}
+
+
+@pytest.fixture
+def demo(new_home: Callable[[], Settings], tmp_path: Path) -> Iterator[Demo]:
+    running = Demo(new_home(), tmp_path, "--for", "14m")
+    yield running
+    running.end()
+    assert find_leftovers(running.settings.home_dir) == []
+
+
+def a_tick(demo: Demo) -> psutil.Process | None:
+    """The process of a Dagster run that is going: forked by a child of the code server, the warm process."""
+    server = demo.process_of("dagster-code")
+    return next((run for child in server.children() for run in child.children()), None) if server else None
+
+
+@pytest.mark.timeout(1200)
+def test_everything_is_killed_once_and_nothing_is_lost(demo: Demo) -> None:
+    demo.until(lambda: demo.said("real events"), "the replay", 420)
+    killed = []
+    for victim in VICTIMS:
+        process = demo.until(lambda victim=victim: demo.process_of(victim), f"a {victim} to kill", 60)
+        process.kill()
+        killed.append(process.pid)
+        time.sleep(8)  # in the midst of what the others make of it
+    run = demo.until(lambda: a_tick(demo), "a tick to kill", 180)
+    run.kill()
+
+    outcome = demo.whole_summary(700)
+    assert (outcome["problems"], outcome["ok"]) == ([], True), demo.tail()
+    assert outcome["reconciliation"]["level"]
+    assert {m["mart"] for m in outcome["hour"]["marts"]} >= {"actor_sessions", "weekly_retention"}
+    assert {m["stale_hours"] for m in outcome["hour"]["marts"]} == {0}
+    assert {s["stream"]: (s["landed"], sum(s["quarantined"].values())) for s in outcome["streams"]} == SAMPLE
+    assert set(outcome["lost"].values()) == {0}
+    assert counted_by_the_warehouse(demo) == SAMPLE
+    assert demo.rows("SELECT sum(events) FROM serving.events_by_kind_minute") == [(36_801 - 12,)]
+    assert demo.rows("SELECT sum(payments) FROM serving.payments_hour") == [(3_004 - 4,)]
+    assert not any(psutil.pid_exists(pid) for pid in killed)
+    assert demo.end() == 0
+
+
+def counted_by_the_warehouse(demo: Demo) -> dict[str, tuple[int, int]]:
+    """Stream → landed, quarantined. Each offset once: one that is there twice would make the count too large."""
+    counted = {}
+    for stream in SAMPLE:
+        ((landed, offsets),) = demo.rows(
+            f"SELECT count(), uniqExact(_topic_id, _partition, _offset) FROM staging.{stream}"
+        )
+        assert landed == offsets
+        ((quarantined,),) = demo.rows(f"SELECT count() FROM staging.quarantine WHERE stream = '{stream}'")
+        counted[stream] = (landed, quarantined)
+    return counted

@@ -1,0 +1,136 @@
+"""How one child is treated that misbehaves: small Python programs in the place of servers."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lockgate.embedded.errors import StackError
+from lockgate.embedded.leftovers import find_leftovers
+from lockgate.embedded.service import HealthError, Service
+from lockgate.embedded.state import HEALTHY, ServiceState, read_state
+from lockgate.embedded.supervisor import Supervisor
+
+PROMPT = {"check_interval": 0.1, "start_deadline": 20.0, "stop_deadline": 1.0}
+
+
+def program(home: Path, code: str) -> Service:
+    """A service that runs `code`. It is healthy while the file `well` exists in the home; `home` is known to the code."""
+    well = home / "well"
+
+    def check(_started_at: float) -> None:
+        if not well.exists():
+            raise HealthError("it is not well")
+
+    text = f"import os, signal, subprocess, sys, time, pathlib\nhome = pathlib.Path({str(home)!r})\n{textwrap.dedent(code)}"
+    return Service("toy", (sys.executable, "-c", text), health=check, **PROMPT)  # type: ignore[arg-type]
+
+
+SERVES = "(home / 'well').touch()\ntime.sleep(600)"
+
+
+def row(home: Path) -> ServiceState:
+    state = read_state(home)
+    assert state is not None
+    return state.services[0]
+
+
+def eventually(holds: Callable[[], bool], within: float = 20) -> None:
+    deadline = time.monotonic() + within
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+def test_one_that_ignores_sigterm_is_killed_after_its_deadline(tmp_path: Path, said: list[str]) -> None:
+    supervisor = Supervisor(
+        tmp_path, [program(tmp_path, "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SERVES)], said.append
+    )
+    supervisor.start()
+    began = time.monotonic()
+    supervisor.stop()
+    assert 1 <= time.monotonic() - began < 10
+    assert "toy: did not stop within 1 s and was killed" in said
+    assert find_leftovers(tmp_path) == []
+
+
+def test_grandchildren_end_with_it_even_in_a_session_of_their_own(tmp_path: Path, said: list[str]) -> None:
+    start_two = """
+    idle = [sys.executable, '-c', 'import time; time.sleep(600)']
+    pids = [subprocess.Popen(idle).pid, subprocess.Popen(idle, start_new_session=True).pid]
+    (home / 'pids').write_text(' '.join(map(str, pids)))
+    """
+    supervisor = Supervisor(tmp_path, [program(tmp_path, textwrap.dedent(start_two) + SERVES)], said.append)
+    supervisor.start()
+    grandchildren = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    assert all(psutil.pid_exists(pid) for pid in grandchildren)
+    supervisor.stop()
+    assert not any(psutil.pid_exists(pid) for pid in grandchildren)
+
+
+def test_one_that_no_longer_answers_is_started_again(tmp_path: Path, said: list[str]) -> None:
+    service = replace(program(tmp_path, SERVES), failures_allowed=2)
+    supervisor = Supervisor(tmp_path, [service], said.append)
+    supervisor.start()
+    first = row(tmp_path).pid
+    (tmp_path / "well").unlink()
+    eventually(lambda: row(tmp_path).restarts == 1 and row(tmp_path).state == HEALTHY)
+    assert row(tmp_path).pid != first
+    supervisor.stop()
+
+
+def test_an_essential_one_that_never_starts_ends_the_start_with_the_end_of_its_log(
+    tmp_path: Path, said: list[str]
+) -> None:
+    supervisor = Supervisor(tmp_path, [program(tmp_path, "sys.exit('the disk is full')")], said.append)
+    with pytest.raises(StackError, match=r"(?s)ended with exit code 1 before it was ready.*the disk is full.*toy\.log"):
+        supervisor.start()
+    assert find_leftovers(tmp_path) == []
+
+
+def test_one_that_is_not_essential_is_tried_again_while_the_others_run(tmp_path: Path, said: list[str]) -> None:
+    fails_until_mended = f"if not (home / 'mended').exists(): sys.exit('a mistake')\n{SERVES}"
+    toy = replace(program(tmp_path, fails_until_mended), essential=False)
+    server = replace(
+        toy, name="server", argv=(sys.executable, "-c", "import time; time.sleep(600)"), health=lambda _: None
+    )
+    supervisor = Supervisor(tmp_path, [toy, server], said.append)
+    supervisor.start()
+    assert any("not all is well" in line and "a mistake" in line for line in said)
+    (tmp_path / "mended").touch()
+    eventually(lambda: row(tmp_path).state == HEALTHY)
+    supervisor.stop()
+
+
+def test_one_that_asks_for_a_fresh_start_gets_it_without_being_called_ill(tmp_path: Path, said: list[str]) -> None:
+    recycles = f"if not (home / 'old').exists(): (home / 'old').touch(); sys.exit(75)\n{SERVES}"
+    supervisor = Supervisor(tmp_path, [replace(program(tmp_path, recycles), again_code=75)], said.append)
+    supervisor.start()
+    assert row(tmp_path).restarts == 1
+    assert "toy: asked for a fresh start" in said
+    assert not any("exit code" in line for line in said)
+    supervisor.stop()
+
+
+def test_services_stop_before_what_they_depend_on(tmp_path: Path, said: list[str]) -> None:
+    notes = "signal.signal(signal.SIGTERM, lambda *_: (open(home / 'order', 'a').write(NAME + ' '), sys.exit()))\n"
+    base = program(tmp_path, f"NAME = 'base'\n{notes}{SERVES}")
+    above = replace(program(tmp_path, f"NAME = 'above'\n{notes}{SERVES}"), name="above", depends_on=("toy",))
+    supervisor = Supervisor(tmp_path, [above, base], said.append)
+    supervisor.start()
+    # Healthy may be said a moment before the second program has set its handler: it shares the first one's file.
+    time.sleep(0.5)
+    supervisor.stop()
+    assert (tmp_path / "order").read_text().split() == ["above", "base"]

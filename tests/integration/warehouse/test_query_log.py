@@ -1,0 +1,134 @@
+"""Who asked what: `ops.query_log`, and KILL QUERY by the client's own query id."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from tests.integration.warehouse.conftest import Answer, RunningWarehouse
+
+MARK = "stream_like_engine_insert_queue"
+SLOW = "SELECT count() FROM numbers(200) WHERE NOT sleepEachRow(0.1) SETTINGS max_block_size = 1"
+
+
+def logged(warehouse: RunningWarehouse, query_id: str) -> list[list[str]]:
+    warehouse.ask("SYSTEM FLUSH LOGS query_log")
+    found = warehouse.ask(
+        "SELECT user, query_kind, query FROM ops.query_log WHERE type != 'QueryStart' AND query_id = {id:String} "
+        "ORDER BY event_time_microseconds",
+        param_id=query_id,
+    )
+    return [line.split("\t") for line in found.splitlines()]
+
+
+def test_the_log_says_who_asked_under_the_clients_query_id(warehouse: RunningWarehouse, database: str) -> None:
+    warehouse.ask("SELECT 11", user="analyst", query_id="who-1", max_threads=1)
+    warehouse.ask("SELECT 12", user="gate", query_id="who-2")
+    warehouse.ask(f"CREATE TABLE {database}.t (x UInt8) ENGINE = Memory", query_id="who-3")
+    warehouse.ask(f"INSERT INTO {database}.t FORMAT TSV\n1\n", query_id="it's / odd")
+    assert warehouse.request("SELECT nothing", user="analyst", query_id="who-4").status == 404
+    assert [row[:2] for row in logged(warehouse, "who-1")] == [["analyst", "Select"]]
+    assert [row[:2] for row in logged(warehouse, "who-2")] == [["gate", "Select"]]
+    assert [row[:2] for row in logged(warehouse, "who-3")] == [["platform", "Create"]]
+    assert [row[:2] for row in logged(warehouse, "it's / odd")] == [["platform", "Insert"]]
+    assert [row[0] for row in logged(warehouse, "who-4")] == ["analyst"]
+
+
+def test_in_a_session_each_request_is_logged_under_its_own_id(warehouse: RunningWarehouse) -> None:
+    for number in (1, 2):
+        warehouse.ask(f"SELECT {number}", user="gate", session_id="logged", query_id=f"in-session-{number}")
+    for number in (1, 2):
+        assert [row[0] for row in logged(warehouse, f"in-session-{number}")] == ["gate"]
+
+
+def test_analysts_can_read_it(warehouse: RunningWarehouse) -> None:
+    assert int(warehouse.ask("SELECT count() FROM ops.query_log", user="analyst")) >= 0
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        f"SET {MARK} = '1/platform/forged'",
+        f"SELECT 1 SETTINGS {MARK} = '1/platform/forged'",
+        r"SELECT 1 SETTINGS `stream_like\x5fengine_insert_queue` = '1/platform/forged'",
+        r'SELECT 1 SETTINGS "stream_like\N_engine_insert_queue" = ' + "'1/platform/forged'",
+        f"INSERT INTO FUNCTION null('x UInt8') SETTINGS {MARK} = '1/platform/forged' VALUES (1)",
+        r"INSERT INTO FUNCTION null('x UInt8') SETTINGS `stream_like\x5fengine_insert_queue` = '1/platform/forged' VALUES (1)",
+        f"SELECT 1 /* {MARK} */",  # what begins like this is left out of the view
+    ],
+)
+def test_nobody_can_forge_who_asked(warehouse: RunningWarehouse, sql: str) -> None:
+    answer = warehouse.request(sql, user="analyst")
+    assert (answer.status, "UNKNOWN_SETTING" in answer.text) == (404, True), answer.text
+    assert logged(warehouse, "forged") == []
+
+
+def test_nor_through_the_name_of_a_parameter(warehouse: RunningWarehouse) -> None:
+    name = f"param_x = 1, {MARK} = '1/platform/forged', max_threads"
+    warehouse.request("INSERT INTO FUNCTION null('x UInt8') VALUES (1)", **{name: "1"})
+    assert logged(warehouse, "forged") == []
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO system.query_log (query) VALUES ('forged')",
+        "TRUNCATE TABLE system.query_log",
+        "ALTER TABLE system.query_log DELETE WHERE 1",
+        "DROP TABLE system.query_log",
+        "DROP VIEW ops.query_log",
+        "CREATE OR REPLACE VIEW ops.query_log AS SELECT 1",
+        "RENAME TABLE ops.query_log TO ops.other",
+        "DROP DATABASE ops",
+    ],
+)
+def test_nor_change_the_log(warehouse: RunningWarehouse, sql: str) -> None:
+    assert warehouse.request(sql).status == 403
+
+
+def in_background(warehouse: RunningWarehouse, user: str, query_id: str) -> tuple[threading.Thread, list[Answer]]:
+    answers: list[Answer] = []
+    thread = threading.Thread(
+        target=lambda: answers.append(warehouse.request(SLOW, user=user, query_id=query_id)), daemon=True
+    )
+    thread.start()
+    for _ in range(200):  # the setting's name in two pieces, because no statement may have it
+        if int(
+            warehouse.ask(
+                f"SELECT count() FROM system.processes WHERE Settings['{MARK[:-1]}' || 'e'] LIKE '%/{query_id}'"
+            )
+        ):
+            return thread, answers
+        time.sleep(0.02)
+    pytest.fail("the query never ran")
+
+
+def test_kill_query_by_the_clients_query_id(warehouse: RunningWarehouse) -> None:
+    thread, answers = in_background(warehouse, "analyst", "slow-1")
+    warehouse.ask("KILL QUERY WHERE query_id = {id:String} ASYNC", user="analyst", param_id="slow-1")
+    thread.join(10)
+    assert not thread.is_alive()
+    assert "QUERY_WAS_CANCELLED" in answers[0].text
+
+
+@pytest.mark.parametrize("condition", ["query_id = 'slow-2'", "1", "1) OR (1", "user != ''"])
+def test_nobody_kills_anothers_query_without_the_grant(warehouse: RunningWarehouse, condition: str) -> None:
+    thread, answers = in_background(warehouse, "gate", "slow-2")
+    for kill in (f"KILL QUERY WHERE {condition}", f"KILL QUERY WHERE {condition} SYNC FORMAT TSV"):
+        warehouse.request(kill, user="analyst")
+    thread.join(1)
+    assert thread.is_alive(), answers
+    warehouse.ask("KILL QUERY WHERE user = 'gate' SYNC")  # platform may: it has the grant
+    thread.join(10)
+    assert "QUERY_WAS_CANCELLED" in answers[0].text
+
+
+def test_a_union_in_the_condition_reaches_nobody_elses_query(warehouse: RunningWarehouse) -> None:
+    thread, answers = in_background(warehouse, "gate", "slow-3")
+    warehouse.request("KILL QUERY WHERE 0 UNION ALL SELECT query_id FROM system.processes", user="analyst")
+    thread.join(1)
+    assert thread.is_alive(), answers
+    warehouse.ask("KILL QUERY WHERE query_id = 'slow-3' SYNC")
+    thread.join(10)

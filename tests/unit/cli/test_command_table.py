@@ -1,0 +1,97 @@
+"""The command itself: help at once, every line of the table leads somewhere, errors are one sentence."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from lockgate.cli.main import COMMANDS, load
+from lockgate.operations.alerts import Alert, end_alert, raise_alert
+from lockgate.settings import Settings
+
+
+def lockgate(*arguments: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "lockgate.cli", *arguments],
+        env={"PATH": "/usr/bin:/bin", "LOCKGATE_HOME": str(home), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_of_the_table_can_be_loaded(name: str) -> None:
+    assert load(name).name == name
+
+
+def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
+    heavy = ["pydantic", "psutil", "rich", "psycopg", "confluent_kafka", "clickhouse_connect"]
+    code = (
+        "import sys\n"
+        "from typer.main import get_command\n"
+        "from lockgate.cli.main import app\n"
+        "get_command(app).main(['--help'], standalone_mode=False)\n"
+        f"print('imported', [name for name in {heavy!r} if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert all(name in done.stdout for name in COMMANDS)
+    assert done.stdout.splitlines()[-1] == "imported []"
+
+
+def test_an_error_is_one_sentence_with_what_to_do(tmp_path: Path) -> None:
+    done = lockgate("logs", "broker", home=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == f"error: there is no log of 'broker' in {tmp_path}/logs; there are: none yet\n"
+
+
+def test_debug_shows_where_it_came_from(tmp_path: Path) -> None:
+    assert "Traceback" in lockgate("--debug", "logs", "broker", home=tmp_path).stderr
+    assert "Traceback" in lockgate("logs", "broker", home=tmp_path, LOCKGATE_DEBUG="1").stderr
+
+
+def test_a_mistyped_command_is_guessed(tmp_path: Path) -> None:
+    done = lockgate("statsu", home=tmp_path)
+    assert done.returncode == 2
+    assert "Did you mean 'status'" in done.stderr
+
+
+def test_status_where_nothing_runs(tmp_path: Path) -> None:
+    done = lockgate("status", home=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == f"no stack runs in {tmp_path}: start it with `lockgate up`\n"
+
+
+def test_a_home_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = lockgate("up", "--servers", home=tmp_path / "file" / "home")
+    assert done.returncode == 1
+    assert "choose another folder with LOCKGATE_HOME" in done.stderr
+
+
+def test_doctor_names_each_fault_with_its_mend(tmp_path: Path) -> None:
+    done = lockgate("doctor", home=tmp_path, JAVA_HOME=str(tmp_path), LOCKGATE_CONTRACTS=str(tmp_path))
+    assert done.returncode == 1
+    assert "✗ java: not usable\n  → JAVA_HOME points to" in done.stdout
+    assert "✗ contracts: not usable" in done.stdout
+    assert "✓ python:" in done.stdout
+    assert done.stdout.rstrip().endswith("2 of these need mending")
+
+
+def test_status_shows_the_open_alerts_and_no_others(tmp_path: Path) -> None:
+    settings, began = Settings(home=tmp_path), datetime(2026, 1, 1, tzinfo=UTC)
+    for what in ("check gate of marts/a", "check gate of marts/b"):
+        raise_alert(settings, Alert(what, "it broke", began, "team-a", "docs/runbooks/mart-gate.md", "lockgate tick"))
+    end_alert(settings, "check gate of marts/a", began)
+    shown = lockgate("status", home=tmp_path).stdout
+    assert "ALERT since 2026-01-01 00:00 UTC, team-a: check gate of marts/b: it broke" in shown
+    assert "mend: lockgate tick; runbook: docs/runbooks/mart-gate.md" in shown
+    assert "marts/a" not in shown
+    (alert,) = json.loads(lockgate("status", "--json", home=tmp_path).stdout)["alerts"]
+    assert (alert["what"], alert["owner"]) == ("check gate of marts/b", "team-a")

@@ -1,0 +1,236 @@
+"""What becomes of an event: its columns, or the reason for its quarantine. Run in the engine itself, in this process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from lockgate.contracts import Contract, load_contracts
+from lockgate.landing.extraction import columns, detail, extracted, reason, trees
+from lockgate.settings import ROOT
+
+CONTRACTS = load_contracts(ROOT / "contracts")
+ARRIVED = "2026-11-23 12:00:00.000"
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Any]:
+    import chdb
+
+    connection = chdb.connect(":memory:")
+    yield connection
+    connection.close()
+
+
+def land(engine: Any, contract: Contract, raw: str | bytes | None) -> dict[str, Any]:
+    """One event through both steps, as the views of landing.tables chain them: columns, `_extra`, `reason`, `detail`."""
+    value = "NULL" if raw is None else f"unhex('{(raw.encode() if isinstance(raw, str) else raw).hex()}')"
+    event = f"SELECT {value}::Nullable(String) AS _raw, toDateTime64('{ARRIVED}', 3, 'UTC') AS _kafka_timestamp"
+    steps = ", ".join(f"{expression} AS {alias}" for alias, expression in extracted(contract))
+    names = ", ".join(alias for alias, _ in extracted(contract))
+    first = f"WITH {steps} SELECT _raw, _kafka_timestamp, {names} FROM ({event})"
+    judged = f"SELECT *, {reason(contract)} AS reason FROM ({first})"
+    landed = ", ".join(f"{expression} AS {name}" for name, expression in columns(contract))
+    sql = f"SELECT reason, {detail(contract)} AS detail, _extra, {landed} FROM ({judged})"
+    row: dict[str, Any] = json.loads(str(engine.query(sql, "JSONEachRow")), parse_float=Decimal)
+    return row
+
+
+def github(engine: Any, **event: Any) -> dict[str, Any]:
+    base = {"id": "1", "type": "PushEvent", "created_at": "2016-01-01T01:00:00Z"}
+    kept = {k: v for k, v in (base | event).items() if v is not ...}
+    return land(engine, CONTRACTS["github_events"], json.dumps(kept))
+
+
+def payment(engine: Any, **event: Any) -> dict[str, Any]:
+    base = {"payment_id": "p1", "ts": 1451610000, "status": "paid", "currency": "EUR", "amount": 1}
+    kept = {k: v for k, v in (base | event).items() if v is not ...}
+    return land(engine, CONTRACTS["payments"], json.dumps(kept))
+
+
+def test_an_event_lands_with_its_columns(engine: Any) -> None:
+    row = github(engine, actor={"id": 5, "login": "bob"}, payload={"size": 3})
+    assert row["reason"] == ""
+    assert (row["event_id"], row["event_at"], row["event_kind"]) == ("1", "2016-01-01 01:00:00.000000", "PushEvent")
+    assert (row["actor_id"], row["actor_login"], row["push_size_commits"], row["repo_id"]) == (5, "bob", 3, None)
+
+
+def test_what_no_contract_names_is_kept_beside(engine: Any) -> None:
+    row = github(engine, actor={"id": 5, "avatar": "x"}, public=True, new_thing=[1, {"a": 2}])
+    assert row["_extra"] == {"actor": '{"id":5,"avatar":"x"}', "public": "true", "new_thing": '[1,{"a":2}]'}
+
+
+@pytest.mark.parametrize(
+    "actor",
+    [{"login": "bob"}, "bob"],  # since 2012; before
+)
+def test_the_first_path_with_a_scalar_wins(engine: Any, actor: Any) -> None:
+    assert github(engine, actor=actor)["actor_login"] == "bob"
+
+
+def test_an_object_that_lacks_what_another_path_looks_for_is_no_fault(engine: Any) -> None:
+    row = github(engine, actor={"id": 5})
+    assert (row["reason"], row["actor_login"]) == ("", None)
+
+
+def test_text_that_looks_like_an_object_is_text(engine: Any) -> None:
+    assert github(engine, payload={"action": "{not json"})["action"] == "{not json"
+
+
+def test_an_event_without_identity_is_known_by_its_content(engine: Any) -> None:
+    one, same, other = (github(engine, id=..., type=t)["event_id"] for t in ("A", "A", "B"))
+    assert one == same != other
+    assert one.startswith("sha256:")
+
+
+@pytest.mark.parametrize(
+    ("at", "read"),
+    [
+        ("2016-01-01T01:00:00Z", "2016-01-01 01:00:00.000000"),
+        ("2016-01-01T01:00:00.123456Z", "2016-01-01 01:00:00.123456"),
+        ("2012-04-01T00:00:00-07:00", "2012-04-01 07:00:00.000000"),
+        ("2012/04/01 00:00:00 -0700", "2012-04-01 07:00:00.000000"),
+        (1451610000, "2016-01-01 01:00:00.000000"),
+        (1451610000.25, "2016-01-01 01:00:00.250000"),
+    ],
+)
+def test_event_times_in_the_forms_that_years_have_brought(engine: Any, at: Any, read: str) -> None:
+    assert github(engine, created_at=at)["event_at"] == read
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"created_at": ...}, "missing:event_at"),
+        ({"created_at": None}, "missing:event_at"),
+        ({"created_at": "yesterday"}, "wrong_type:event_at"),
+        ({"created_at": "2016-13-45T01:00:00Z"}, "wrong_type:event_at"),
+        ({"created_at": {"a": 1}}, "wrong_type:event_at"),
+        ({"created_at": "2026-11-25T01:00:00Z"}, "far_future"),
+        ({"created_at": 99999999999}, "far_future"),
+        ({"created_at": "1900-01-01T00:00:00Z"}, "before_1970"),
+        ({"type": ...}, "missing:event_kind"),
+        ({"type": ["PushEvent"]}, "wrong_type:event_kind"),
+        ({"actor": {"id": "abc"}}, "wrong_type:actor_id"),
+        ({"actor": {"id": 1.5}}, "wrong_type:actor_id"),
+        ({"payload": {"size": 99999999999999999999}}, "wrong_type:push_size_commits"),
+        ({"repo": {"name": {"a": 1}}}, "wrong_type:repo_name"),
+    ],
+)
+def test_what_does_not_fit_its_contract_is_quarantined(engine: Any, changes: dict[str, Any], reason: str) -> None:
+    assert github(engine, **changes)["reason"] == reason
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (None, "no_value"),
+        ("", "no_value"),
+        ("{", "not_json"),
+        ('{"a":1} {"b":2}', "not_json"),
+        (b'{"a":"\xff\xfe"}', "not_json"),
+        ("[1]", "not_an_object"),
+        ("null", "not_an_object"),
+        ("{}", "empty"),
+    ],
+)
+def test_what_is_no_event_at_all(engine: Any, raw: str | bytes | None, reason: str) -> None:
+    assert land(engine, CONTRACTS["github_events"], raw)["reason"] == reason
+
+
+def test_an_event_larger_than_its_contract_allows(engine: Any) -> None:
+    small = CONTRACTS["github_events"].model_copy(update={"max_event_bytes": 100})
+    row = land(engine, small, json.dumps({"id": "1", "a": "x" * 100}))
+    assert (row["reason"], row["detail"]) == ("oversized", "120 bytes")
+
+
+def test_the_detail_says_what_was_found(engine: Any) -> None:
+    assert github(engine, actor={"id": "abc"})["detail"] == "actor_id is meant as Int64: abc"
+    assert "2026-11-25" in github(engine, created_at="2026-11-25T01:00:00Z")["detail"]
+
+
+@pytest.mark.parametrize(
+    ("amount", "reason"),
+    [
+        ("12.3450", ""),
+        (1e3, ""),
+        (-0.5, ""),
+        ("12.34560000", ""),
+        ("12.34567", "wrong_type:amount"),  # a fifth digit would be cut in silence
+        (123456789012345678, "wrong_type:amount"),
+        ("abc", "wrong_type:amount"),
+        ("", "wrong_type:amount"),
+        (..., "missing:amount"),
+        (None, "missing:amount"),
+    ],
+)
+def test_money_is_exact_or_quarantined(engine: Any, amount: Any, reason: str) -> None:
+    assert payment(engine, amount=amount)["reason"] == reason
+
+
+def test_a_contract_may_insist_on_identity(engine: Any) -> None:
+    assert payment(engine, payment_id=...)["reason"] == "missing:event_id"
+
+
+def test_paths_that_stand_in_each_other_s_way_are_read_apart() -> None:
+    assert trees(["actor.login", "actor", "id", "actor.id"]) == [
+        {"actor": {"login": None, "id": None}, "id": None},
+        {"actor": None},
+    ]
+
+
+@pytest.mark.parametrize(
+    "amount",
+    ["12345678901234.5678", "0.1000000000000000055", "1.00000000000000001"],
+)
+def test_money_that_a_float_cannot_hold_is_refused_rather_than_changed(engine: Any, amount: str) -> None:
+    """The engine reads JSON numbers as 64-bit floats: the first would land as 12345678901234.5680."""
+    raw = json.dumps({"payment_id": "p1", "ts": 1451610000, "status": "paid", "currency": "EUR", "amount": 0})
+    assert land(engine, CONTRACTS["payments"], raw.replace("0}", f"{amount}}}"))["reason"] == "wrong_type:amount"
+
+
+@pytest.mark.parametrize(
+    ("amount", "lands_as"),
+    [
+        ('"12345678901234.5678"', "12345678901234.5678"),
+        ("1234567890.1234", "1234567890.1234"),
+        ("1.500000", "1.5"),
+        ("1E3", "1000"),
+        ("-0.5", "-0.5"),
+        ("0", "0"),
+    ],
+)
+def test_money_lands_as_it_was_written(engine: Any, amount: str, lands_as: str) -> None:
+    row = land(
+        engine,
+        CONTRACTS["payments"],
+        f'{{"payment_id":"p1", "ts":1451610000, "status":"paid", "currency":"EUR", "amount" : {amount}}}',
+    )
+    assert (row["reason"], Decimal(row["amount"])) == ("", Decimal(lands_as))
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        "0000-01-01T00:00:00Z",  # the engine's parser takes the year 0 for this one
+        "2016-00-00T00:00:00Z",
+        "2016-01-01T10:00:00Z Feb",
+        "2016-01-01T10:00:00 Monday",
+        "2016-01-01T99:99:99Z",
+        "2016-01-01T10:00:00-99:99",
+        "2016-01-01T10:00:00 PM",
+    ],
+)
+def test_a_time_that_only_a_lenient_parser_reads_is_refused(engine: Any, time: str) -> None:
+    assert github(engine, created_at=time)["reason"] == "wrong_type:event_at"
+
+
+def test_an_empty_identity_is_none(engine: Any) -> None:
+    """Otherwise all such events would be one, and the gate over what landed would hold the stream back for ever."""
+    assert payment(engine, payment_id="")["reason"] == "missing:event_id"
+    row = github(engine, id="")
+    assert (row["reason"], row["event_id"][:7]) == ("", "sha256:")

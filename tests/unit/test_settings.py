@@ -1,0 +1,132 @@
+"""An address in the environment replaces an embedded part, and nothing else changes."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from lockgate.settings import ROOT, Settings, SettingsError
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home in which a stack was started before: its passwords are there."""
+    passwords = {"clickhouse": {"platform": "p", "analyst": "a"}, "postgres": {"lockgate": "l@x"}}
+    (tmp_path / "secrets.json").write_text(json.dumps(passwords))
+    return tmp_path
+
+
+class TestWithoutAddresses:
+    def test_everything_is_embedded_and_on_loopback(self, home: Path) -> None:
+        settings = Settings(home=home, kafka_port=1, clickhouse_port=2, postgres_port=3)
+        assert (settings.embedded_kafka, settings.embedded_clickhouse, settings.embedded_postgres) == (True, True, True)
+        assert settings.kafka() == {"bootstrap.servers": "127.0.0.1:1", "security.protocol": "PLAINTEXT"}
+        assert settings.clickhouse("analyst").base_url == "http://127.0.0.1:2"
+        assert settings.postgres("lockgate") == "postgresql://lockgate:l%40x@127.0.0.1:3/lockgate"
+
+    def test_an_account_has_its_own_password(self, home: Path) -> None:
+        settings = Settings(home=home)
+        assert [settings.clickhouse(user).password for user in ("platform", "analyst")] == ["p", "a"]
+        with pytest.raises(SettingsError, match="'nobody'"):
+            settings.clickhouse("nobody")
+
+    def test_before_the_first_start_it_says_what_to_do(self, tmp_path: Path) -> None:
+        with pytest.raises(SettingsError, match="run `lockgate up` first"):
+            Settings(home=tmp_path / "new").clickhouse()
+
+
+class TestAddresses:
+    @pytest.fixture(autouse=True)
+    def addresses(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "one:9092,two:9092")
+        monkeypatch.setenv("KAFKA_SECURITY_PROTOCOL", "SASL_SSL")
+        monkeypatch.setenv("KAFKA_SASL_MECHANISM", "SCRAM-SHA-512")
+        monkeypatch.setenv("KAFKA_SASL_USERNAME", "ada")
+        monkeypatch.setenv("KAFKA_SASL_PASSWORD", "s3cret")
+        monkeypatch.setenv("KAFKA_SSL_CA_LOCATION", "/ca.pem")
+        monkeypatch.setenv("CLICKHOUSE_URL", "https://ada:p%40ss@warehouse")
+        monkeypatch.setenv("POSTGRES_URL", "postgresql://ada:s3cret@db:5432?sslmode=require")
+
+    def test_replace_every_part(self) -> None:
+        settings = Settings()
+        embedded = (settings.embedded_kafka, settings.embedded_clickhouse, settings.embedded_postgres)
+        assert embedded == (False, False, False)
+        assert settings.postgres("dagster") == "postgresql://ada:s3cret@db:5432/dagster?sslmode=require"
+
+    def test_kafka_gets_the_credentials_and_the_authority(self) -> None:
+        assert Settings().kafka() == {
+            "bootstrap.servers": "one:9092,two:9092",
+            "security.protocol": "SASL_SSL",
+            "sasl.mechanism": "SCRAM-SHA-512",
+            "sasl.username": "ada",
+            "sasl.password": "s3cret",
+            "ssl.ca.location": "/ca.pem",
+        }
+
+    def test_the_warehouses_own_account_serves_whoever_asks(self) -> None:
+        """An address names one account; the embedded one's several are the laptop's alone."""
+        endpoint = Settings().clickhouse("analyst")
+        assert (endpoint.user, endpoint.password, endpoint.port) == ("ada", "p@ss", 8443)
+        assert endpoint.base_url == "https://warehouse:8443", "without credentials: it is shown to people"
+
+    def test_no_password_is_in_what_python_prints(self) -> None:
+        assert "s3cret" not in repr(Settings())
+        assert "p%40ss" not in repr(Settings())
+
+    @pytest.mark.parametrize("url", ["warehouse:8123", "clickhouse://warehouse", "https://"])
+    def test_a_warehouse_address_of_another_kind_is_refused(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("CLICKHOUSE_URL", url)
+        with pytest.raises(SettingsError, match="CLICKHOUSE_URL must look like"):
+            Settings().clickhouse()
+
+    @pytest.mark.parametrize("url", ["mysql://db", "postgresql://db:5432/lockgate"])
+    def test_a_postgresql_address_names_no_database(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("POSTGRES_URL", url)
+        with pytest.raises(SettingsError, match="without a database"):
+            Settings().postgres("lockgate")
+
+
+def test_folders_of_ones_own_replace_what_is_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (Settings().contracts, Settings().dbt_project) == (ROOT / "contracts", ROOT / "dbt_project")
+    monkeypatch.setenv("LOCKGATE_CONTRACTS", "/mine")
+    assert Settings().contracts == Path("/mine")
+
+
+def test_the_workers_socket_fits_whatever_the_home(tmp_path: Path) -> None:
+    near, deep = Settings(home=tmp_path / "h"), Settings(home=tmp_path / ("d" * 120))
+    assert len(str(near.worker_socket)) <= 107
+    assert len(str(deep.worker_socket)) <= 107
+    assert deep.worker_socket != Settings(home=tmp_path / ("e" * 120)).worker_socket
+
+
+class TestKeptInTheHome:
+    @pytest.fixture(autouse=True)
+    def kept(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("LOCKGATE_RECON_PAIRS", raising=False)
+        kept = {"recon_pairs": "/kept/pairs.yml", "first_hour": "2016-01-01 01:00:00+00:00"}
+        (tmp_path / "settings.json").write_text(json.dumps(kept))
+
+    @pytest.mark.parametrize("named", ["argument", "environment"])
+    def test_holds_for_whoever_names_the_home(
+        self, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if named == "environment":
+            monkeypatch.setenv("LOCKGATE_HOME", str(tmp_path))
+        settings = Settings(home=tmp_path) if named == "argument" else Settings()
+        assert settings.recon_pairs == Path("/kept/pairs.yml")
+        assert settings.first_hour == datetime(2016, 1, 1, 1, tzinfo=UTC)
+
+    def test_not_for_another_home(self, tmp_path: Path) -> None:
+        assert Settings(home=tmp_path / "other").recon_pairs is None
+
+    def test_the_environment_wins(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("LOCKGATE_RECON_PAIRS", "/mine.yml")
+        assert Settings(home=tmp_path).recon_pairs == Path("/mine.yml")
+
+    def test_a_file_that_is_no_json_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "settings.json").write_text("{")
+        with pytest.raises(SettingsError, match=r"settings\.json cannot be read"):
+            Settings(home=tmp_path)
