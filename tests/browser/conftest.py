@@ -158,8 +158,8 @@ def _pause(settings: Settings) -> None:
 
 def _minute(settings: Settings) -> str:
     """Start the minute's job as the UI would, wait for its end, and return its status."""
-    run = launch(settings, "minute_tick")
-    return _until(settings, lambda runs: runs.get(run) in _ENDED)[run]
+    run_id = launch(settings, "minute_tick").run_id
+    return _until(settings, lambda runs: runs.get(run_id) in _ENDED)[run_id]
 
 
 def _until(settings: Settings, holds: Callable[[dict[str, str]], bool]) -> dict[str, str]:
