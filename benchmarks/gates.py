@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -60,7 +61,9 @@ def _measure(settings: Settings, repeat: int, server: psutil.Process) -> None:
         started, cpu = time.monotonic(), time.process_time()
         runner.warm(settings)
         print(f"first import and context: {time.monotonic() - started:.1f} s, {time.process_time() - cpu:.1f} CPU s")
-        calls = [(mart, fill_candidate(warehouse, mart), {"windows": WINDOWS}) for mart in MARTS]
+        calls: list[tuple[str, str, dict[str, Any]]] = [
+            (mart, fill_candidate(warehouse, mart), {"windows": WINDOWS}) for mart in MARTS
+        ]
     landed = {"stream": "github_events", "first_batch": FIRST_BATCH, "last_batch": LAST_BATCH}
     calls.append(("landed", "staging.github_events", landed))
     print(f"{'suite':<26} {'rules':>5} {'median s':>9} {'CPU s':>7} {'server CPU s':>13}")

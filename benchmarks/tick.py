@@ -23,6 +23,7 @@ import time
 from collections import defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
@@ -58,7 +59,7 @@ def cpu_by_service(settings: Settings) -> dict[str, float]:
     return dict(used)
 
 
-def run_tick() -> tuple[dict[str, object], float, float]:
+def run_tick() -> tuple[dict[str, Any], float, float]:
     """(the tick's own summary, wall seconds, CPU seconds of its process)."""
     before, started = os.times(), time.monotonic()
     done = subprocess.run(
@@ -72,7 +73,9 @@ def run_tick() -> tuple[dict[str, object], float, float]:
 
 
 def measure(settings: Settings, ticks: int, events: Path | None) -> None:
-    walls, cpus, parts = [], [], defaultdict(list)
+    walls: list[float] = []
+    cpus: list[float] = []
+    parts: defaultdict[str, list[float]] = defaultdict(list)
     contract = load_contracts(settings.contracts)["github_events"]
     for number in range(ticks):
         if events:
@@ -85,14 +88,14 @@ def measure(settings: Settings, ticks: int, events: Path | None) -> None:
         cpus.append(sum(spent.values()))
         for name, seconds in spent.items():
             parts[name].append(seconds)
-        landed = sum(s["landed"] for s in summary["streams"])  # type: ignore[attr-defined,index]
-        published = sum(m["published"] for m in summary["marts"])  # type: ignore[attr-defined,index]
+        landed = sum(s["landed"] for s in summary["streams"])
+        published = sum(m["published"] for m in summary["marts"])
         print(
             f"  tick {number + 1}: {wall:5.2f} s wall, {cpus[-1]:5.2f} CPU s, {landed:,} landed, {published} marts published"
         )
     print(f"  median: {statistics.median(walls):.2f} s wall, {statistics.median(cpus):.2f} CPU s; of these:")
-    for name, seconds in sorted(parts.items(), key=lambda item: -statistics.median(item[1])):
-        print(f"    {name:<12} {statistics.median(seconds):5.2f} CPU s")
+    for name, measured in sorted(parts.items(), key=lambda item: -statistics.median(item[1])):
+        print(f"    {name:<12} {statistics.median(measured):5.2f} CPU s")
 
 
 def pids(settings: Settings) -> dict[str, int | None]:
@@ -105,7 +108,9 @@ def measure_minutes(settings: Settings, minutes: int, events: Path | None) -> No
 
     A minute counts if its run went well and no service was started anew, whose CPU time would begin at nothing again.
     """
-    walls, cpus, parts = [], [], defaultdict(list)
+    walls: list[float] = []
+    cpus: list[float] = []
+    parts: defaultdict[str, list[float]] = defaultdict(list)
     contract = load_contracts(settings.contracts)["github_events"]
     until_second(_FROM_SECOND)
     for number in range(minutes):
@@ -128,8 +133,8 @@ def measure_minutes(settings: Settings, minutes: int, events: Path | None) -> No
     if not walls:
         sys.exit("no minute counted: its run failed or did not end, or services were started anew")
     print(f"  median: run {statistics.median(walls):.2f} s wall, minute {statistics.median(cpus):.2f} CPU s; of these:")
-    for name, seconds in sorted(parts.items(), key=lambda item: -statistics.median(item[1])):
-        print(f"    {name:<18} {statistics.median(seconds):5.2f} CPU s")
+    for name, measured in sorted(parts.items(), key=lambda item: -statistics.median(item[1])):
+        print(f"    {name:<18} {statistics.median(measured):5.2f} CPU s")
 
 
 def until_second(second: int) -> None:

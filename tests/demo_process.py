@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 import pytest
@@ -22,6 +22,8 @@ from lockgate.settings import Settings
 
 # What the demo sets by itself and keeps in its home: a test that set it would not notice that it is missing.
 _KEPT = ("LOCKGATE_RECON_PAIRS", "LOCKGATE_FIRST_HOUR")
+
+Found = TypeVar("Found")
 
 
 def demo_environment(settings: Settings) -> dict[str, str]:
@@ -39,7 +41,7 @@ class Demo:
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=self.environment)
 
-    def until(self, condition: Callable[[], Any], what: str, seconds: float) -> Any:
+    def until(self, condition: Callable[[], Found | None], what: str, seconds: float) -> Found:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             found = condition()

@@ -26,7 +26,7 @@ def write_folder(folder: Path) -> Counter[Key]:
     """Two files, one of each name that a replay takes; how many events each minute and kind has."""
     folder.mkdir(parents=True)
     counts: Counter[Key] = Counter()
-    lines = []
+    lines: list[bytes] = []
     for at, event in _events(random.Random(2013)):
         counts[at.strftime("%Y-%m-%d %H:%M"), event["type"]] += 1
         lines.append(json.dumps(event, ensure_ascii=len(lines) % 2 == 0).encode() + b"\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -43,8 +44,10 @@ def report(platform: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_opens_whole_without_a_network(chromium: Browser, report: Path, told: Told, scheme: str) -> None:
-    context = chromium.new_context(offline=True, color_scheme=scheme)  # type: ignore[arg-type]
+def test_it_opens_whole_without_a_network(
+    chromium: Browser, report: Path, told: Told, scheme: Literal["light", "dark"]
+) -> None:
+    context = chromium.new_context(offline=True, color_scheme=scheme)
     page = context.new_page()
     told.listen(page)
     page.goto(report.as_uri())

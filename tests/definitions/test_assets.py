@@ -10,7 +10,7 @@ from dagster import AssetCheckKey, AssetKey, Definitions, PathMetadataValue, Tab
 from lockgate.contracts import load_contracts
 from lockgate.settings import Settings
 from orchestration.automation.jobs import HOURLY, MINUTE
-from orchestration.specs import declared_marts
+from orchestration.specs import MartDoc, declared_marts
 
 ROOT = Path(__file__).parents[2]
 CONTRACTS = load_contracts(Settings().contracts)
@@ -36,11 +36,11 @@ def test_every_asset_is_documented(defs: Definitions, key: AssetKey) -> None:
 
 
 @pytest.mark.parametrize("mart", MARTS, ids=lambda mart: mart.name)
-def test_every_mart_has_a_blocking_gate_and_stands_on_its_stream(defs: Definitions, mart: object) -> None:
+def test_every_mart_has_a_blocking_gate_and_stands_on_its_stream(defs: Definitions, mart: MartDoc) -> None:
     graph = defs.resolve_asset_graph()
-    key = AssetKey(["marts", mart.name])  # type: ignore[attr-defined]
+    key = AssetKey(["marts", mart.name])
     assert graph.get_check_spec(AssetCheckKey(key, "gate")).blocking
-    assert graph.get(key).parent_keys == {AssetKey(["staging", mart.stream])}  # type: ignore[attr-defined]
+    assert graph.get(key).parent_keys == {AssetKey(["staging", mart.stream])}
 
 
 def test_every_stream_has_a_blocking_gate_over_what_landed(defs: Definitions) -> None:

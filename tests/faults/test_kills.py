@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -37,7 +38,7 @@ def test_everything_is_killed_once_and_nothing_is_lost(demo: Demo) -> None:
     demo.until(lambda: demo.said("real events"), "the replay", 420)
     killed = []
     for victim in VICTIMS:
-        process = demo.until(lambda victim=victim: demo.process_of(victim), f"a {victim} to kill", 60)
+        process = demo.until(partial(demo.process_of, victim), f"a {victim} to kill", 60)
         process.kill()
         killed.append(process.pid)
         time.sleep(8)  # in the midst of what the others make of it

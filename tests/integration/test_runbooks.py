@@ -21,7 +21,7 @@ _EXAMPLES = {"<stream>": "github_events", "<reason>": "not_json", "<mart>": "eve
 
 
 def _statements(tool: str) -> list[object]:
-    found = []
+    found: list[object] = []
     for page in PAGES:
         for number, (named, text) in enumerate(_STATEMENT.findall(page.read_text())):
             if named == tool and "…" not in text:  # "…" stands for a condition of one's own

@@ -17,4 +17,4 @@ def _without_users(self: HttpClient, cmd: str, *arguments: Any, **named: Any) ->
     return _command(self, cmd, *arguments, **named)
 
 
-HttpClient.command = _without_users  # type: ignore[method-assign]
+HttpClient.command = _without_users

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import lz4.frame  # type: ignore[import-untyped]
+import lz4.frame
 
 from lockgate.embedded.warehouse.errors import CANNOT_DECOMPRESS, UNSUPPORTED_MEDIA_TYPE, WarehouseError
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from dagster import DagsterEventType, ExecuteInProcessResult
@@ -43,7 +42,7 @@ def checks(run: ExecuteInProcessResult) -> dict[str, bool]:
 
 
 def hours(run: ExecuteInProcessResult, asset: str) -> set[str | None]:
-    events: Iterable = [e for e in run.all_events if e.event_type is DagsterEventType.ASSET_MATERIALIZATION]
+    events = [e for e in run.all_events if e.event_type is DagsterEventType.ASSET_MATERIALIZATION]
     found = [e.step_materialization_data.materialization for e in events]
     return {m.partition for m in found if m.asset_key.to_user_string() == asset}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +32,7 @@ def contract_of(stream: str, partitions: int = 2) -> Contract:
         partitions=partitions,
         kind=Located(paths=("type",)),
         identity=Identity(paths=("id",)),
-        event_time=EventTime(paths=("at",), max_ahead="1d", lateness="1h"),  # type: ignore[arg-type]
+        event_time=EventTime(paths=("at",), max_ahead="1d", lateness="1h"),
         attributes={"amount": Attribute(paths=("amount",), type="Int64", description="How much.")},
     )
 
@@ -56,7 +57,7 @@ class Stream:
     def name(self) -> str:
         return self.contract.stream
 
-    def produce(self, values: list[bytes | None], partition: int | None = None, **how: Any) -> None:
+    def produce(self, values: Sequence[bytes | None], partition: int | None = None, **how: Any) -> None:
         sender: Producer = producer(self.settings)
         for value in values:
             sender.produce(self.contract.topic, value, **({} if partition is None else {"partition": partition}), **how)

@@ -33,7 +33,7 @@ class Killed(BaseException):
 
 
 def test_every_message_is_landed_or_quarantined_once(stream: Stream) -> None:
-    stream.produce([event(n) for n in range(1000)] + [b"{not json", event(5000, amount="abc"), None, b""])
+    stream.produce([*map(event, range(1000)), b"{not json", event(5000, amount="abc"), None, b""])
     report = stream.land()
     assert (report.landed, report.quarantined, report.gaps, report.lag) == (1000, 4, 0, 0)
     assert stream.visible() == (1000, 1000)

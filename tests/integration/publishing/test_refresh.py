@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from lockgate.operations.platform import Platform
 from lockgate.operations.refresh import MartReport, refresh
 from lockgate.publishing.candidates import fingerprint
 from lockgate.publishing.publish import Publisher
-from tests.integration.publishing.benches import Bench
+from tests.integration.publishing.benches import DAY, Bench
 
 
 class Killed(BaseException):
@@ -351,11 +352,7 @@ def _expire_leases(platform: Platform) -> None:
         connection.execute("UPDATE lease SET lease_until = now() - interval '1 second'")
 
 
-def _at(hour: int) -> Any:
-    from datetime import timedelta
-
-    from tests.integration.publishing.benches import DAY
-
+def _at(hour: int) -> datetime:
     return DAY + timedelta(hours=hour)
 
 

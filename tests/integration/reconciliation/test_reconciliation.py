@@ -9,12 +9,13 @@ from datetime import timedelta
 import pytest
 
 from lockgate.core.causes import Cause
+from lockgate.core.verdicts import Verdict
 from lockgate.reconciliation.report import Reports, numbers, read_pairs
 from lockgate.reconciliation.sides import ReconciliationError
 from tests.integration.reconciliation.recon_sides import END, START, Sides, rows
 
 
-def causes(verdict) -> dict[str, int]:
+def causes(verdict: Verdict) -> dict[str, int]:
     return {str(cause): count for cause, count in verdict.pairs[0].causes.items()}
 
 

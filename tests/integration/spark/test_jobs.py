@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import psutil
@@ -174,7 +175,7 @@ def test_dagster_pipes_receives_the_report(
     command += ["--windows-json", str(tmp_path / "windows.json")]
 
     @dg.asset
-    def actor_sessions(context, pipes: dg.PipesSubprocessClient) -> dg.MaterializeResult:
+    def actor_sessions(context: dg.AssetExecutionContext, pipes: dg.PipesSubprocessClient) -> dg.MaterializeResult[Any]:
         return pipes.run(command=command, context=context, env=environment, cwd=str(ROOT)).get_materialize_result()
 
     result = dg.materialize([actor_sessions], resources={"pipes": dg.PipesSubprocessClient()})

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -53,7 +54,7 @@ class RunningWarehouse:
         headers: dict[str, str] | None = None,
         path: str = "/",
         timeout: float = 60,
-        **url: object,
+        **url: Any,
     ) -> Answer:
         """One request on a connection of its own. `url`: the query string's names and values."""
         sent = dict(headers or {})
@@ -69,7 +70,7 @@ class RunningWarehouse:
         finally:
             connection.close()
 
-    def ask(self, sql: str, user: str = "platform", **url: object) -> str:
+    def ask(self, sql: str, user: str = "platform", **url: Any) -> str:
         """The text that `sql` gives; fails the test if it gives an error."""
         answer = self.request(sql, user=user, **url)
         assert answer.status == 200, answer.text

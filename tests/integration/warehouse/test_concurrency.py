@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import psutil
 
@@ -21,7 +22,7 @@ def test_sixteen_clients_for_twenty_seconds(warehouse: RunningWarehouse, databas
     lines = {client: b"".join(b"%d\t%d\n" % (client, n) for n in range(ROWS)) for client in range(CLIENTS)}
 
     def work(client: int) -> None:
-        session = {"session_id": f"concurrent-{client}"} if client % 2 else {}
+        session: dict[str, Any] = {"session_id": f"concurrent-{client}"} if client % 2 else {}
         while time.monotonic() < until:
             inserted = warehouse.request(lines[client], query=f"INSERT INTO {database}.t FORMAT TSV", **session)
             done[client] += ROWS

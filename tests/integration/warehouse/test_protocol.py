@@ -221,7 +221,7 @@ def test_compressed_inserts(
 )  # fmt: skip
 def test_ways_to_insert(warehouse: RunningWarehouse, database: str, url_query: str, body: bytes) -> None:
     warehouse.ask(f"CREATE TABLE {database}.t (a UInt8, b String) ENGINE = MergeTree ORDER BY a")
-    url = {"query": url_query} if url_query else {}
+    url: dict[str, Any] = {"query": url_query} if url_query else {}
     answer = warehouse.request(body, database=database, param_t="t", **url)
     assert answer.status == 200, answer.text
     assert json.loads(answer.headers["x-clickhouse-summary"])["written_rows"] == "2"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -66,8 +67,8 @@ def test_nobody_can_forge_who_asked(warehouse: RunningWarehouse, sql: str) -> No
 
 
 def test_nor_through_the_name_of_a_parameter(warehouse: RunningWarehouse) -> None:
-    name = f"param_x = 1, {MARK} = '1/platform/forged', max_threads"
-    warehouse.request("INSERT INTO FUNCTION null('x UInt8') VALUES (1)", **{name: "1"})
+    url: dict[str, Any] = {f"param_x = 1, {MARK} = '1/platform/forged', max_threads": "1"}
+    warehouse.request("INSERT INTO FUNCTION null('x UInt8') VALUES (1)", **url)
     assert logged(warehouse, "forged") == []
 
 

@@ -25,7 +25,7 @@ def test_sqlalchemy(address: str) -> None:
     with engine.connect() as connection:
         assert connection.execute(
             sa.text("SELECT id, kind FROM t WHERE id IN (:x, :y) ORDER BY id"), {"x": 1, "y": 2}
-        ).all() == [
+        ).tuples().all() == [
             (1, "b"),
             (2, "a"),
         ]

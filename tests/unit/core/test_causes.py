@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from lockgate.core.causes import Cause, Difference, Side, by_cause
 from lockgate.core.classification import classify
-from lockgate.core.differences import Mismatch, Row, Shape, mismatches
-from lockgate.core.fingerprints import Column, Kind, Role
+from lockgate.core.differences import Mismatch, Row, Shape, as_number, mismatches
+from lockgate.core.fingerprints import Column, Kind, Role, Value
 
 START = datetime(2016, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -40,12 +40,23 @@ def sound(hours: int = 6, seed: int = 1) -> list[Row]:
     return rows
 
 
-def compared(old: list[Row], new: list[Row], shape: Shape = SHAPE, **options) -> list[Difference]:
-    return classify(mismatches(old, new, shape), old, new, shape, **options)
+def compared(
+    old: list[Row],
+    new: list[Row],
+    shape: Shape = SHAPE,
+    suspect: Side = Side.OLD,
+    late: Mapping[datetime, int] | None = None,
+) -> list[Difference]:
+    return classify(mismatches(old, new, shape), old, new, shape, suspect=suspect, late=late)
+
+
+def whole(value: Value) -> int:
+    assert isinstance(value, int)
+    return value
 
 
 def changed(row: Row, events: Callable[[int], int], actors: Callable[[int], int] = lambda a: a) -> Row:
-    return replace(row, values=(events(row.values[0]), actors(row.values[1])))
+    return replace(row, values=(events(whole(row.values[0])), actors(whole(row.values[1]))))
 
 
 def test_equal_sides_have_no_difference() -> None:
@@ -192,9 +203,8 @@ def test_rounded_numbers_stand_on_a_step(step: int, how: str) -> None:
 
 
 def test_money_rounded_to_whole_units_is_rounding() -> None:
-    new = [replace(r, values=(r.values[0], Decimal(r.values[1]) / 7)) for r in sound()]
-    new = [replace(r, values=(r.values[0], r.values[1].quantize(Decimal("0.0001")))) for r in new]
-    old = [replace(r, values=(r.values[0], r.values[1].quantize(Decimal(1)))) for r in new]
+    new = [replace(r, values=(r.values[0], (as_number(r.values[1]) / 7).quantize(Decimal("0.0001")))) for r in sound()]
+    old = [replace(r, values=(r.values[0], as_number(r.values[1]).quantize(Decimal(1)))) for r in new]
     assert set(by_cause(compared(old, new, MONEY))) == {Cause.ROUNDING}
 
 
@@ -209,8 +219,9 @@ def test_a_share_of_the_rows_rounded_down_some_of_them_to_nothing() -> None:
 
 
 def test_payments_counted_twice_though_nobody_counts_the_payers() -> None:
-    new = [replace(r, values=(r.values[0], Decimal(r.values[1]))) for r in sound()]
-    old = [replace(r, values=(r.values[0] + 1, r.values[1] + Decimal("0.5"))) for r in new[:5]] + new[5:]
+    new = [replace(r, values=(r.values[0], as_number(r.values[1]))) for r in sound()]
+    twice = [replace(r, values=(whole(r.values[0]) + 1, as_number(r.values[1]) + Decimal("0.5"))) for r in new[:5]]
+    old = twice + new[5:]
     assert set(by_cause(compared(old, new, MONEY))) == {Cause.DUPLICATE}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lockgate.embedded import supervisor
-from lockgate.embedded.state import read_state, write_state
+from lockgate.embedded.state import StackState, read_state, write_state
 from lockgate.embedded.supervisor import Supervisor
 
 
@@ -17,7 +17,7 @@ def test_a_full_disk_neither_ends_it_nor_leaves_the_state_unwritten(
 ) -> None:
     full = True
 
-    def write(home: Path, state: supervisor.StackState) -> None:
+    def write(home: Path, state: StackState) -> None:
         if full:
             raise OSError(errno.ENOSPC, "No space left on device")
         write_state(home, state)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from expectations.parameters import INTEGER, KNOWN, RUN, STREAM, WINDOWS, ParameterError, bind, quoted_table
+from expectations.parameters import INTEGER, KNOWN, RUN, STREAM, WINDOWS, Parameter, ParameterError, bind, quoted_table
 
 HOUR = ["2016-01-01 10:00:00", "2016-01-01 11:00:00"]
 
@@ -44,7 +46,7 @@ def test_known_batches_have_an_upper_end_or_none() -> None:
         ({"stream": STREAM}, {"stream": "payments", "other": 1}),
     ],
 )
-def test_what_is_malformed_missing_or_unknown_is_refused(declared: dict, given: dict) -> None:
+def test_what_is_malformed_missing_or_unknown_is_refused(declared: dict[str, Parameter], given: dict[str, Any]) -> None:
     with pytest.raises(ParameterError):
         bind(declared, given)
 

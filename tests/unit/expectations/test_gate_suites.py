@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,11 +18,11 @@ from lockgate.landing.extraction import EARLIEST
 from lockgate.settings import ROOT, Settings
 
 NAMES = sorted(p.stem for p in Path(suites.__path__[0]).glob("*.py") if p.stem != "__init__")
-GIVEN = {
+GIVEN: dict[str, dict[str, Any]] = {
     "landed": {"stream": "payments", "first_batch": 1, "last_batch": 2},
     "recon": {"run": "20160101T000000-abc"},
 }
-WINDOWS = {"windows": [["2016-01-01 10:00:00", "2016-01-01 11:00:00"]], "known": 3}
+WINDOWS: dict[str, Any] = {"windows": [["2016-01-01 10:00:00", "2016-01-01 11:00:00"]], "known": 3}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -55,7 +57,7 @@ def test_a_rule_that_names_no_parameter_of_its_suite_is_refused() -> None:
 
 
 @pytest.fixture
-def broken_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def broken_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], str]]:
     """Writes a module that `load_suite` will find beside the real ones."""
     monkeypatch.setattr(suites, "__path__", [*suites.__path__, str(tmp_path)])
 
@@ -83,7 +85,7 @@ HEAD = "from expectations.rules import Suite, never\n"
         (HEAD + "SUITE = Suite(owner='o', runbook='r', rules=(never('a', '{oops}', 's'),))", "oops"),
     ],
 )
-def test_a_broken_suite_fails_with_the_reason(broken_suite, source: str, reason: str) -> None:
+def test_a_broken_suite_fails_with_the_reason(broken_suite: Callable[[str], str], source: str, reason: str) -> None:
     built = run(broken_suite(source), "candidate_minute.t", {}, Settings())
     assert built["success"] is False
     assert reason in built["results"][0]["message"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dagster import AssetCheckSeverity, AssetKey, TableMetadataValue
+from dagster import AssetCheckResult, AssetCheckSeverity, AssetKey, TableMetadataValue
 
 from orchestration.checks.outcomes import MOST_ROWS, check_result, failing_rows
 
@@ -28,7 +28,7 @@ def outcome(*results: dict[str, Any]) -> dict[str, Any]:
     return {"suite": "m", "table": "candidate_minute.m", "success": success, "seconds": 0.5, "results": list(results)}
 
 
-def result(found: dict[str, Any] | None, reason: str | None = None) -> Any:
+def result(found: dict[str, Any] | None, reason: str | None = None) -> AssetCheckResult:
     return check_result(KEY, "gate", found, owner="team-a", runbook="docs/runbooks/mart-gate.md", reason=reason)
 
 
@@ -42,7 +42,7 @@ def test_a_blocking_rule_fails_the_check_and_hands_over_the_rows() -> None:
     failed = result(outcome(rule("a", True), rule("b", False, rows=3)))
     assert not failed.passed
     assert failed.severity is AssetCheckSeverity.ERROR
-    assert "b broken" in failed.description
+    assert "b broken" in (failed.description or "")
     rows = failed.metadata["failing_rows"]
     assert isinstance(rows, TableMetadataValue)
     assert [r.data for r in rows.records] == [{"rule": "b", "kind": f"b-{i}"} for i in range(3)]
@@ -79,4 +79,5 @@ def test_rows_of_different_shapes_stand_in_one_table() -> None:
     one, other = rule("a", False), rule("b", False)
     one["failing_rows"], other["failing_rows"] = [{"x": None}], [{"y": [1, 2]}]
     table = result(outcome(one, other)).metadata["failing_rows"]
+    assert isinstance(table, TableMetadataValue)
     assert [r.data for r in table.records] == [{"rule": "a", "x": "", "y": ""}, {"rule": "b", "x": "", "y": "[1, 2]"}]

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from lockgate.core.fingerprints import Role
-from lockgate.reconciliation.pairs import PairsError, load_pairs
+from lockgate.reconciliation.pairs import Pairs, PairsError, load_pairs
 from lockgate.settings import ROOT
 
 PAIR: dict[str, Any] = {
@@ -25,7 +25,7 @@ PAIR: dict[str, Any] = {
 }
 
 
-def load(tmp_path: Path, *pairs: dict[str, Any], **more: Any) -> Any:
+def load(tmp_path: Path, *pairs: dict[str, Any], **more: Any) -> Pairs:
     path = tmp_path / "pairs.yml"
     path.write_text(yaml.safe_dump({"pairs": list(pairs)} | more))
     return load_pairs(path)
