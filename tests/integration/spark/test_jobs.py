@@ -1,6 +1,6 @@
 """The jobs as processes: their numbers, their report, and what a kill leaves behind."""
 
-from __future__ import annotations
+# Not `from __future__ import annotations`: Dagster looks at the annotation of `context` itself.
 
 import json
 import os
