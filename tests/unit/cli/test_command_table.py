@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lockgate.cli.main import COMMANDS, load
+from lockgate.embedded.ports import free_ports
 from lockgate.operations.alerts import Alert, end_alert, raise_alert
 from lockgate.settings import Settings
 
@@ -76,7 +77,10 @@ def test_a_home_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 
 
 def test_doctor_names_each_fault_with_its_mend(tmp_path: Path) -> None:
-    done = lockgate("doctor", home=tmp_path, JAVA_HOME=str(tmp_path), LOCKGATE_CONTRACTS=str(tmp_path))
+    # A stack of somebody else's on the default ports would be a third fault.
+    parts = ("KAFKA", "KAFKA_CONTROLLER", "CLICKHOUSE", "POSTGRES", "DAGSTER")
+    ports = {f"LOCKGATE_{part}_PORT": str(port) for part, port in zip(parts, free_ports(5), strict=True)}
+    done = lockgate("doctor", home=tmp_path, JAVA_HOME=str(tmp_path), LOCKGATE_CONTRACTS=str(tmp_path), **ports)
     assert done.returncode == 1
     assert "✗ java: not usable\n  → JAVA_HOME points to" in done.stdout
     assert "✗ contracts: not usable" in done.stdout
