@@ -18,7 +18,7 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -61,12 +61,25 @@ class Kind:
 
 
 @dataclass
+class Progress:
+    """How far a connection's running statement is: the engine's figures of the last moment, by their names."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def note(self, counts: dict[str, int]) -> None:  # called by the engine, on a thread of its own, ten times a second
+        self.counts = counts
+
+
+@dataclass
 class Connection:
     """One connection of the engine. Only one thread may use it at a time."""
 
     raw: Any  # chdb's Connection
     roles: tuple[str, ...]
     mark: str = ""  # of the request that has it: finds its running query in system.processes
+    progress: Progress = field(
+        default_factory=Progress
+    )  # no way back to here: chdb's object is in no collector's reach
 
     def run(
         self, sql: bytes | str, output_format: str = "TabSeparated", parameters: dict[str, str] | None = None
@@ -158,12 +171,13 @@ class Engine:
         except RuntimeError as error:
             raise from_engine(str(error)) from error
         connection = Connection(raw, roles)
+        raw.set_progress_callback(connection.progress.note)
         connection.run(marks.OWN + set_role(roles))
         return connection
 
-    def mark(self, connection: Connection, user: str, query_id: str) -> None:
+    def mark(self, connection: Connection, user: str, quota_key: str, query_id: str) -> None:
         """Say who asks next on `connection`: in the query log, for KILL QUERY, and for `end`."""
-        connection.mark = marks.mark(next(self._numbers), user, query_id)
+        connection.mark = marks.mark(next(self._numbers), user, quota_key, query_id)
         connection.run(f"SET {marks.SETTING} = {literal(connection.mark)}")
 
     def take(self, roles: tuple[str, ...]) -> Connection:

@@ -17,20 +17,25 @@ import os
 import select
 import socket
 import time
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
 
 from lockgate.embedded.warehouse.engine import Connection, Engine
 from lockgate.embedded.warehouse.errors import NOT_IMPLEMENTED, SYNTAX_ERROR, WarehouseError, from_engine
+from lockgate.embedded.warehouse.formats import NativeFrames
+from lockgate.embedded.warehouse.marks import OWN
 from lockgate.embedded.warehouse.statements import Statement, find_input
 
 _PIPE_BYTES = 1 << 20  # Linux gives 64 KiB unless asked; 1 MiB is the most an ordinary user may have
 # Seconds for a result after the client has closed its side: who only says that nothing more will be sent (`nc`) and
 # who is gone look the same, until something is sent to them.
 _PATIENCE = 2.0
+_POLLRDHUP = getattr(select, "POLLRDHUP", 0)  # Linux: the other side has closed, even if bytes of it are left to read
 _INPUT = "_lockgate_input"
+_READ = ("read_rows", "read_bytes", "total_rows_to_read")
+T = TypeVar("T")
 _names = itertools.count()
 _workers = ThreadPoolExecutor(256, "query")  # more than the server lets run at once: none ever waits
 
@@ -43,34 +48,31 @@ class Outcome:
     read_bytes: int = 0
     written_rows: int = 0
     written_bytes: int = 0
+    total_rows_to_read: int = 0
     result_rows: int = 0
     result_bytes: int = 0
-    seconds: float = 0.0
+    elapsed_ns: int = 0
 
-    def summary(self) -> str:
-        values = {
-            "read_rows": self.read_rows,
-            "read_bytes": self.read_bytes,
-            "written_rows": self.written_rows,
-            "written_bytes": self.written_bytes,
-            "total_rows_to_read": self.read_rows,
-            "result_rows": self.result_rows,
-            "result_bytes": self.result_bytes,
-            "elapsed_ns": int(self.seconds * 1e9),
-        }
-        return json.dumps({name: str(value) for name, value in values.items()}, separators=(",", ":"))
+    def counts(self) -> dict[str, int]:
+        return asdict(self)
 
 
-def _outcome(result: Any, seconds: float) -> Outcome:
+def _outcome(connection: Connection, result: Any, started: float) -> Outcome:
+    last = connection.progress.counts
     return Outcome(
-        read_rows=result.storage_rows_read(),
-        read_bytes=result.storage_bytes_read(),
+        read_rows=max(result.storage_rows_read(), last.get("read_rows", 0)),
+        read_bytes=max(result.storage_bytes_read(), last.get("read_bytes", 0)),
         written_rows=result.rows_written(),
         written_bytes=result.bytes_written(),
+        total_rows_to_read=max(result.storage_rows_read(), last.get("total_rows_to_read", 0)),
         result_rows=result.rows_read(),
         result_bytes=result.bytes_read(),
-        seconds=seconds,
+        elapsed_ns=_nanoseconds_since(started),
     )
+
+
+def _nanoseconds_since(started: float) -> int:
+    return int((time.monotonic() - started) * 1e9)
 
 
 def run_whole(
@@ -78,15 +80,34 @@ def run_whole(
 ) -> tuple[bytes, Outcome]:
     """A statement without a result to speak of (DDL, INSERT … SELECT, SET): its output in memory, and its counts."""
     started = time.monotonic()
+    connection.progress.counts = {}
     result = connection.run(sql, output_format, parameters)
-    return bytes(result.bytes()), _outcome(result, time.monotonic() - started)
+    return bytes(result.bytes()), _outcome(connection, result, started)
+
+
+def in_background(task: Callable[[], T], every: float, tell: Callable[[], None]) -> T:
+    """What `task` gives, on another thread; `tell` is called each `every` seconds until then."""
+    running = _workers.submit(task)
+    while not running.done():
+        wait([running], every)
+        tell()
+    return running.result()
 
 
 class ResultStream:
-    """A running query whose result is read while it runs. Use as a context manager; leaving it ends the query."""
+    """A running query whose result is read while it runs. Use as a context manager; leaving it ends the query.
+
+    `blocks`: the result is Native, each of its blocks in the frame that newer clients want; of a SELECT only.
+    """
 
     def __init__(
-        self, engine: Engine, connection: Connection, statement: Statement, format_name: str, parameters: dict[str, str]
+        self,
+        engine: Engine,
+        connection: Connection,
+        statement: Statement,
+        format_name: str,
+        parameters: dict[str, str],
+        blocks: NativeFrames | None = None,
     ) -> None:
         self._engine, self._connection = engine, connection
         self._path = engine.pipes / str(next(_names))
@@ -97,37 +118,71 @@ class ResultStream:
         with contextlib.suppress(OSError):  # no such call on macOS (AttributeError below), or over the user's quota
             if hasattr(fcntl, "F_SETPIPE_SZ"):
                 fcntl.fcntl(self._writer, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        self._sql = statement.into(str(self._path), format_name)
         self._parameters = parameters
         self._error: WarehouseError | None = None
         self._result: Outcome | None = None
-        self._running = _workers.submit(self._run)
+        self._left_at: float | None = None  # when the client was seen to have closed its side
+        connection.progress.counts = {}
+        if blocks is None:
+            sql = statement.into(str(self._path), format_name)
+            self._running = _workers.submit(self._run, lambda: self._into_pipe(sql))
+        else:
+            self._running = _workers.submit(self._run, lambda: self._by_blocks(statement.plain, blocks))
 
-    def _run(self) -> None:
-        started = time.monotonic()
+    def _run(self, result: Callable[[], Outcome]) -> None:
         try:
-            result = self._connection.run(self._sql, "TabSeparated", self._parameters)  # "Null" would empty SHOW
-            self._result = _outcome(result, time.monotonic() - started)
+            self._result = result()
         except WarehouseError as error:
             self._error = error
+        except RuntimeError as error:  # chdb's, of a stream
+            self._error = from_engine(str(error))
         finally:
             os.close(self._writer)
 
-    def read(self, client: socket.socket | None) -> bytes:
-        """The next bytes; b"" at the end. Raises ConnectionAbortedError when `client` has gone meanwhile."""
+    def _into_pipe(self, sql: bytes) -> Outcome:
+        started = time.monotonic()
+        result = self._connection.run(sql, "TabSeparated", self._parameters)  # "Null" would empty SHOW
+        return _outcome(self._connection, result, started)
+
+    def _by_blocks(self, sql: bytes, blocks: NativeFrames) -> Outcome:
+        """chdb's own stream: a document a block, which is what Native is made of."""
+        started, rows, size = time.monotonic(), 0, 0
+        with contextlib.closing(self._connection.raw.send_query(sql, "Native", self._parameters)) as stream:
+            for block in stream:
+                framed = blocks.frame(block.bytes())
+                rows, size = rows + block.rows_read(), size + len(framed)
+                try:
+                    _write_all(self._writer, framed)
+                except BrokenPipeError:  # `__exit__` has closed the other end
+                    break
+        counts = {name: self._connection.progress.counts.get(name, 0) for name in _READ}
+        return Outcome(**counts, result_rows=rows, result_bytes=size, elapsed_ns=_nanoseconds_since(started))
+
+    def read(self, client: socket.socket | None, wait_seconds: float | None = None) -> bytes | None:
+        """The next bytes, b"" at the end, None after `wait_seconds` without any.
+
+        Raises ConnectionAbortedError when `client` has gone meanwhile.
+        """
+        until = None if wait_seconds is None else time.monotonic() + wait_seconds
         poll = select.poll()
         poll.register(self._reader, select.POLLIN | select.POLLHUP)
-        if client is not None:
-            poll.register(client, select.POLLIN | select.POLLHUP | select.POLLERR)
-        patience: float | None = None
-        while ready := {descriptor for descriptor, _ in poll.poll(patience)}:
+        if client is not None and self._left_at is None:
+            poll.register(client, select.POLLIN | select.POLLHUP | select.POLLERR | _POLLRDHUP)
+        while True:
+            gone = None if self._left_at is None else self._left_at + _PATIENCE
+            next_moment = min((moment for moment in (until, gone) if moment is not None), default=None)
+            left = None if next_moment is None else max(0.0, next_moment - time.monotonic()) * 1000
+            ready = dict(poll.poll(left))
             if self._reader in ready:
                 return os.read(self._reader, _PIPE_BYTES)
-            assert client is not None
-            if _has_closed(client):
-                patience = _PATIENCE * 1000
-            poll.unregister(client)  # nothing more to learn from it: it has closed, or sent its next request already
-        raise ConnectionAbortedError("the client went away")
+            if client is not None and client.fileno() in ready:
+                if ready[client.fileno()] & _POLLRDHUP or _has_closed(client):
+                    self._left_at = time.monotonic()
+                poll.unregister(client)  # nothing more to learn: it has closed, or sent its next request already
+            elif gone is not None and time.monotonic() >= gone:
+                raise ConnectionAbortedError("the client went away")
+            elif until is not None and time.monotonic() >= until:
+                return None
 
     def outcome(self) -> Outcome:
         """The counts of the finished query. Call after the last `read`. Raises WarehouseError if it failed."""
@@ -148,9 +203,15 @@ class ResultStream:
         self._path.unlink()
 
 
+def _write_all(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
 def _has_closed(client: socket.socket) -> bool:
-    try:
-        return client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    try:  # of a TLS socket the bare one beneath, whose bytes nobody may take
+        return socket.socket.recv(client, 1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
     except BlockingIOError:
         return False
     except OSError:
@@ -173,9 +234,10 @@ def insert(connection: Connection, sql: str, input_format: str, pieces: Iterable
         read_bytes=done.bytes_written,
         written_rows=done.rows_written,
         written_bytes=done.bytes_written,
+        total_rows_to_read=0,
         result_rows=done.rows_written,
         result_bytes=done.bytes_written,
-        seconds=time.monotonic() - started,
+        elapsed_ns=_nanoseconds_since(started),
     )
 
 
@@ -207,7 +269,7 @@ def insert_selected(
 def columns(connection: Connection, body: bytes, selects: bool, parameters: dict[str, str]) -> list[tuple[str, str]]:
     """Names and types of the result of a query that found nothing. Cheap for a SELECT; else it runs once more."""
     if selects:
-        result = connection.run(b"DESCRIBE (" + body + b"\n)", "JSONCompactEachRow", parameters)
+        result = connection.run(OWN.encode() + b"DESCRIBE (" + body + b"\n)", "JSONCompactEachRow", parameters)
         lines = [json.loads(line) for line in result.bytes().splitlines()]
         return [(str(line[0]), str(line[1])) for line in lines]
     result = connection.run(body, "JSONCompactEachRowWithNamesAndTypes", parameters)

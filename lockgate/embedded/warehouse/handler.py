@@ -6,30 +6,36 @@ Belongs here: the order of things (who, what, run, answer). Does not: each of th
 from __future__ import annotations
 
 import itertools
-import logging
-import secrets
+import json
 import socket
 import tempfile
-from collections.abc import Iterator
-from typing import IO
+import time
+from collections.abc import Callable, Iterator
+from typing import IO, TypeVar
 
-from lockgate.embedded.warehouse import compression, execution, formats, guard, statements
+from lockgate.embedded.warehouse import blocks, compression, execution, external, formats, guard, statements
 from lockgate.embedded.warehouse.access import User
+from lockgate.embedded.warehouse.answer import Answer, Encodings, summary_json
 from lockgate.embedded.warehouse.engine import Engine
-from lockgate.embedded.warehouse.errors import BAD_ARGUMENTS, QUERY_IS_TOO_LARGE, READONLY, SYNTAX_ERROR, WarehouseError
+from lockgate.embedded.warehouse.errors import (
+    BAD_ARGUMENTS,
+    NOT_IMPLEMENTED,
+    QUERY_IS_TOO_LARGE,
+    READONLY,
+    SYNTAX_ERROR,
+    WarehouseError,
+)
 from lockgate.embedded.warehouse.execution import Outcome
-from lockgate.embedded.warehouse.http import Head, Response, Wire, decoded
+from lockgate.embedded.warehouse.http import Wire, decoded
 from lockgate.embedded.warehouse.marks import OWN
-from lockgate.embedded.warehouse.protocol import Request
+from lockgate.embedded.warehouse.protocol import HttpSettings, Request
 from lockgate.embedded.warehouse.sessions import Lease, Sessions
 
-DISPLAY_NAME = "lockgate"
 _HEAD_BYTES = 256 << 10  # in which an INSERT's FORMAT must stand: a server's max_query_size
 _MOST_QUERY_BYTES = 128 << 20  # of a statement held in memory
 _HELD_BYTES = 1 << 20  # of a result, before the status is sent: an error until then has its own status
 _SPOOL_BYTES = 32 << 20  # of a result with wait_end_of_query in memory; the rest goes to a file
-
-logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class QueryHandler:
@@ -39,18 +45,48 @@ class QueryHandler:
         self._engine = engine
         self._sessions = sessions
 
-    def headers(self, request: Request | None) -> dict[str, str]:
-        """What every answer carries."""
-        common = {"X-ClickHouse-Server-Display-Name": DISPLAY_NAME, "X-ClickHouse-Timezone": "UTC"}
-        return {**common, "X-ClickHouse-Query-Id": request.query_id} if request else common
-
-    def handle(self, head: Head, request: Request, body: Iterator[bytes], wire: Wire, response: Response) -> None:
-        """Raises WarehouseError if nothing was sent yet; an error after that is written into the answer."""
+    def handle(self, request: Request, body: Iterator[bytes], wire: Wire, answer: Answer) -> None:
+        """Raises WarehouseError: the answer, begun or not, is to `fail` with it."""
         user = self._engine.access.authenticate(request.credentials.user, request.credentials.password)
-        decoder = compression.decoder(head.headers.get("content-encoding", ""))
-        pieces = decoded(body, decoder) if decoder else body
+        answer.encodings = _encodings(request, HttpSettings(request.settings))
         with self._sessions.lease(request, user) as lease:
-            _Query(self, self._engine, request, user, lease, wire, response).run(pieces)
+            settings = HttpSettings(lease.http_settings(request))
+            answer.encodings = _encodings(request, settings)
+            answer.allow_origin = settings.on("add_http_cors_header") and "origin" in request.headers
+            decoder = compression.decoder(request.headers.get("content-encoding", ""))
+            pieces = decoded(body, decoder) if decoder else body
+            if request.decompress:
+                unchecked = settings.on("http_native_compression_disable_checksumming_on_decompress")
+                pieces = blocks.unpacked(pieces, check=not unchecked)
+            _Query(self._engine, request, settings, user, lease, wire, answer).run(pieces)
+
+
+def _encodings(request: Request, settings: HttpSettings) -> Encodings:
+    accepted = request.headers.get("accept-encoding", "") if settings.on("enable_http_compression") else ""
+    level = settings.number("http_zlib_compression_level")
+    return Encodings(compression.choose(accepted), level, request.compress)
+
+
+class _Progress:
+    """The X-ClickHouse-Progress headers of a running query, where the client wants them."""
+
+    def __init__(self, lease: Lease, answer: Answer, settings: HttpSettings) -> None:
+        self._connection, self._answer = lease.connection, answer
+        self.wanted = settings.on("send_progress_in_http_headers")
+        self._every = max(settings.number("http_headers_progress_interval_ms") / 1000, 0.001)
+        self._told: dict[str, int] = {}
+        self._told_at = time.monotonic()
+
+    @property
+    def wait_seconds(self) -> float | None:
+        return self._every if self.wanted else None
+
+    def tell(self) -> None:
+        """Send the figures of now, unless they were sent already or the last ones a moment ago."""
+        counts = self._connection.progress.counts
+        if self.wanted and counts and counts != self._told and time.monotonic() - self._told_at >= self._every:
+            self._told, self._told_at = counts, time.monotonic()
+            self._answer.progress(counts)
 
 
 class _Query:
@@ -58,23 +94,29 @@ class _Query:
 
     def __init__(
         self,
-        handler: QueryHandler,
         engine: Engine,
         request: Request,
+        settings: HttpSettings,
         user: User,
         lease: Lease,
         wire: Wire,
-        response: Response,
+        answer: Answer,
     ) -> None:
-        self.handler, self.engine, self.request, self.user = handler, engine, request, user
-        self.lease, self.wire, self.response = lease, wire, response
-        accepted = request.headers.get("accept-encoding", "") if request.compress_response else ""
-        self.encoding = compression.choose(accepted)
+        self.engine, self.request, self.settings, self.user = engine, request, settings, user
+        self.lease, self.wire, self.answer = lease, wire, answer
+        self.progress = _Progress(lease, answer, settings)
         self._start = b""  # of a result too large to hold
+        self._extra: dict[str, str] = {}  # headers of the answer that the client set
 
     def run(self, pieces: Iterator[bytes]) -> None:
-        url_query = self.request.query.encode()
-        start = url_query + b"\n" if url_query else b""
+        if self.request.boundary is None:
+            self._run(self.request.query + b"\n" if self.request.query else b"", pieces)
+            return
+        self.lease.unchanged = False
+        with external.tables(self.lease.connection, self.request, pieces) as self.request:
+            self._run(self.request.query, iter(()))
+
+    def _run(self, start: bytes, pieces: Iterator[bytes]) -> None:
         for piece in pieces:
             start += piece
             if len(start) >= _HEAD_BYTES:
@@ -89,12 +131,17 @@ class _Query:
     def _insert(self, insert: statements.Insert, data: Iterator[bytes]) -> None:
         if self.request.reads_only:
             raise WarehouseError(READONLY, "Cannot insert into table in readonly mode: send INSERT with POST")
+        if insert.format == "Native" and self.request.protocol_version >= formats.BLOCK_INFO:
+            raise WarehouseError(
+                NOT_IMPLEMENTED, "INSERT of Native blocks with client_protocol_version is not supported"
+            )
         connection = self.lease.connection
         try:
             sql = insert.sql.decode()
         except UnicodeDecodeError as error:
             raise WarehouseError(BAD_ARGUMENTS, f"the INSERT is not UTF-8: {error}") from error
         guard.refuse_mark(connection, insert.sql + b" FORMAT Null")
+        self._read_extra(insert.sql)
         for name, value in self.request.parameters.items():
             self.lease.unchanged = False
             connection.run(f"{OWN}SET {statements.identifier(f'param_{name}')} = {statements.literal(value)}")
@@ -113,6 +160,7 @@ class _Query:
         only_reads = guard.check(self.engine, self.lease.connection, sql, final, statement, self.request.reads_only)
         if not only_reads:
             self.lease.unchanged = False
+        self._read_extra(sql)
         if statement.streams:
             if not only_reads:  # its text would take our INTO OUTFILE for data
                 raise WarehouseError(SYNTAX_ERROR, "Syntax error: a statement that writes begins like one that reads")
@@ -124,36 +172,74 @@ class _Query:
             text = guard.set_role(roles).encode()
         elif statement.words[:2] == ("KILL", "QUERY"):
             text = guard.selected_by_kill(self.engine, self.lease.connection, sql, self.user, self.request.parameters)
-        answer, outcome = execution.run_whole(self.lease.connection, text, output_format, self.request.parameters)
+        connection, parameters = self.lease.connection, self.request.parameters
+        answer, outcome = self._patiently(lambda: execution.run_whole(connection, text, output_format, parameters))
         if roles is not None:
             self.lease.roles = roles
         if statement.first in ("SET", "USE"):
             self.lease.forget()
         self._send(answer, output_format, outcome)
 
+    def _patiently(self, task: Callable[[], T]) -> T:
+        """What `task` gives; meanwhile the client is told of its progress, if it wants to be."""
+        if self.progress.wait_seconds is None:
+            return task()
+        return execution.in_background(task, self.progress.wait_seconds, self.progress.tell)
+
     def _stream(self, statement: statements.Statement, output_format: str) -> None:
         connection, parameters = self.lease.connection, self.request.parameters
-        with execution.ResultStream(self.engine, connection, statement, output_format, parameters) as stream:
+        native = output_format.lower() == "native"
+        revision = self.request.protocol_version if native else 0
+        if revision >= formats.CUSTOM_SERIALIZATION:
+            raise WarehouseError(
+                NOT_IMPLEMENTED, f"client_protocol_version {revision} is not supported: 54453 at most for Native"
+            )
+        frames = None
+        if revision:
+            self.lease.unchanged = False  # chdb's stream of blocks is not worth the doubt
+            zones = revision >= formats.ZONED_DATETIME
+            columns = execution.columns(connection, statement.body, statement.selects, parameters) if zones else []
+            frames = formats.NativeFrames(revision, columns)
+            if not statement.selects:  # chdb streams nothing else by blocks; what these say is one block
+                answer, outcome = execution.run_whole(connection, statement.plain, "Native", parameters)
+                self._send(frames.frame(answer), output_format, outcome)
+                return
+        with execution.ResultStream(self.engine, connection, statement, output_format, parameters, frames) as stream:
             held = self._hold(stream)
             if held is None:
                 self._forward(stream, output_format)
                 return
             with held:
                 outcome = stream.outcome()
-                if outcome.result_rows == 0 and output_format.lower() == "native":
+                if outcome.result_rows == 0 and native:
                     columns = execution.columns(connection, statement.body, statement.selects, parameters)
-                    self._send(formats.empty_native_block(columns), output_format, outcome)
+                    self._send(formats.empty_native_block(columns, revision), output_format, outcome)
                     return
                 self._send_file(held, output_format, outcome)
+
+    def _pieces(self, stream: execution.ResultStream) -> Iterator[bytes]:
+        """The result as it comes. Until its headers are out, the client is told of the progress."""
+        while (piece := stream.read(self._client(), None if self._started else self.progress.wait_seconds)) != b"":
+            if piece is None or not self._started:
+                self.progress.tell()
+            if piece is not None:
+                yield piece
+
+    @property
+    def _started(self) -> bool:
+        return self.answer.response.started
 
     def _hold(self, stream: execution.ResultStream) -> IO[bytes] | None:
         """The whole result, if it is small or the client waits for its end; else None, the start being kept."""
         held = tempfile.SpooledTemporaryFile(_SPOOL_BYTES)  # noqa: SIM115 (handed on to the caller)
+        waits = self.request.wait_end_of_query
+        to_the_end = self.settings.on("http_wait_end_of_query") if waits is None else waits
+        most = max(_HELD_BYTES, self.request.buffer_size or self.settings.number("http_response_buffer_size"))
         size = 0
-        while piece := stream.read(self._client()):
+        for piece in self._pieces(stream):
             held.write(piece)
             size += len(piece)
-            if size >= _HELD_BYTES and not self.request.wait_end_of_query:
+            if size >= most and not to_the_end:
                 held.seek(0)
                 self._start = held.read()
                 held.close()
@@ -162,41 +248,17 @@ class _Query:
         return held
 
     def _forward(self, stream: execution.ResultStream, output_format: str) -> None:
-        tag = secrets.token_hex(8)
-        headers = {**self._headers(output_format, None), "X-ClickHouse-Exception-Tag": tag}
-        pieces = itertools.chain([self._start], iter(lambda: stream.read(self._client()), b""))
-        self.response.start(200, headers)
-        self._write(pieces)
-        try:
-            stream.outcome()
-        except WarehouseError as error:
-            self._say_in_stream(error, tag)
-            return
+        now = Outcome(**{name: self.lease.connection.progress.counts.get(name, 0) for name in Outcome().counts()})
+        self.answer.start(self._headers(output_format, now))
+        for piece in itertools.chain([self._start], self._pieces(stream)):
+            self.answer.write(piece)
+        stream.outcome()
         self.lease.release()
-        self.response.finish()
+        self.answer.finish()
 
     def _client(self) -> socket.socket | None:
         """The socket on which to notice that the client has gone, unless it holds the client's next request."""
         return self.wire.sock if self.wire.idle else None
-
-    def _write(self, pieces: Iterator[bytes]) -> None:
-        encoder = compression.encoder(self.encoding) if self.encoding else None
-        for piece in pieces:
-            self.response.write(encoder.compress(piece) if encoder else piece)
-        if encoder:
-            self.response.write(encoder.flush())
-
-    def _say_in_stream(self, error: WarehouseError, tag: str) -> None:
-        """The status is gone already: the error goes into the body, marked, and the body stays without its end."""
-        text = error.message(self.engine.version).encode()
-        marked = b"\r\n__exception__\r\n%s\r\n%s%d %s\r\n__exception__\r\n" % (
-            tag.encode(),
-            text,
-            len(text),
-            tag.encode(),
-        )
-        self.response.keep_alive = False
-        self._write(iter([marked]))  # in an encoding: one more member or frame, which decoders join to the first
 
     def _send_file(self, held: IO[bytes], output_format: str, outcome: Outcome) -> None:
         body = held.read(_SPOOL_BYTES)
@@ -205,27 +267,51 @@ class _Query:
             self._send(body, output_format, outcome)
             return
         self.lease.release()
-        self.response.start(200, self._headers(output_format, outcome))
-        self._write(itertools.chain([body, rest], iter(lambda: held.read(_SPOOL_BYTES), b"")))
-        self.response.finish()
+        self.answer.start(self._headers(output_format, outcome))
+        for piece in itertools.chain([body, rest], iter(lambda: held.read(_SPOOL_BYTES), b"")):
+            self.answer.write(piece)
+        self.answer.finish()
 
-    def _send(self, answer: bytes, output_format: str, outcome: Outcome) -> None:
+    def _send(self, body: bytes, output_format: str, outcome: Outcome) -> None:
         self.lease.release()
-        if not answer:
-            self.encoding = None
-        body = compression.compress(answer, self.encoding) if self.encoding else answer
-        self.response.send(200, self._headers(output_format, outcome), body)
+        self.answer.send(body, self._headers(output_format, outcome))
 
-    def _headers(self, output_format: str, outcome: Outcome | None) -> dict[str, str]:
-        headers = {
-            **self.handler.headers(self.request),
+    def _headers(self, output_format: str, outcome: Outcome) -> dict[str, str]:
+        return {
             "Content-Type": formats.content_type(output_format),
             "X-ClickHouse-Format": output_format,
-            "X-ClickHouse-Summary": (outcome or Outcome()).summary(),
+            "X-ClickHouse-Summary": summary_json(outcome.counts()),
+            **self._extra,
         }
-        if self.encoding:
-            headers["Content-Encoding"] = self.encoding
-        return headers
+
+    def _read_extra(self, sql: bytes) -> None:
+        """Headers that the client sets by settings of the URL, of its session, or of a SETTINGS clause."""
+        zone = statements.setting_of(sql, "session_timezone") or statements.literal(
+            self.settings.text("session_timezone")
+        )
+        headers = statements.setting_of(sql, "http_response_headers")
+        if headers is None and self.settings.text("http_response_headers") not in ("{}", ""):
+            headers = statements.literal(self.settings.text("http_response_headers"))
+        if headers is None and zone == "''":
+            return
+        self.lease.unchanged = False
+        text = f"{OWN}SELECT {zone} AS zone, CAST({headers or 'map()'} AS Map(String, String)) AS headers"
+        row = json.loads(
+            self.lease.connection.run(text, "JSONCompactEachRow").bytes(),
+            object_pairs_hook=_distinct,
+        )
+        self._extra = {**({"X-ClickHouse-Timezone": row[0]} if row[0] else {}), **row[1]}
+
+
+def _distinct(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    for name, value in pairs:
+        if any(ord(character) < 32 or ord(character) == 127 for character in name + value):
+            raise WarehouseError(
+                BAD_ARGUMENTS, "The values of the `additional_http_headers` cannot contain ASCII control characters"
+            )
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise WarehouseError(BAD_ARGUMENTS, "There are duplicate entries in the `additional_http_headers` setting")
+    return dict(pairs)
 
 
 def _collect(start: bytes, pieces: Iterator[bytes]) -> bytes:

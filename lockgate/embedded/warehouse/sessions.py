@@ -16,7 +16,7 @@ from lockgate.embedded.warehouse import marks
 from lockgate.embedded.warehouse.access import User
 from lockgate.embedded.warehouse.engine import Connection, Engine, set_role, use
 from lockgate.embedded.warehouse.errors import SESSION_IS_LOCKED, SESSION_NOT_FOUND, WarehouseError
-from lockgate.embedded.warehouse.protocol import Request
+from lockgate.embedded.warehouse.protocol import HTTP_SETTINGS, Request
 from lockgate.embedded.warehouse.statements import literal
 
 
@@ -30,6 +30,7 @@ class Lease:
     before: dict[str, str] = field(default_factory=dict)  # their values without a request's
     home: str | None = None  # the session's own database while a request has another
     unchanged: bool = True  # by a request without a session
+    has_settings: bool = False  # its own, by SET
     give_up: Callable[[], None] = lambda: None
 
     def release(self) -> None:
@@ -70,19 +71,26 @@ class Lease:
 
     def _remember(self, names: list[str]) -> None:
         if names:
-            values = ", ".join(f"toString(getSetting({literal(name)}))" for name in names)
-            row = self.connection.run(f"{marks.OWN}SELECT [{values}]", "JSONCompactColumns").bytes()
-            self.before.update(zip(names, _only_array(row), strict=True))
+            self.before.update(zip(names, self._values(names), strict=True))
+
+    def _values(self, names: list[str]) -> list[str]:
+        values = ", ".join(f"toString(getSetting({literal(name)}))" for name in names)
+        row = self.connection.run(f"{marks.OWN}SELECT [{values}]", "JSONCompactColumns").bytes()
+        return [str(value) for value in json.loads(row)[0][0]]
 
     def forget(self) -> None:
         """The client has changed settings or the database itself (SET, USE): they are the session's own from now on."""
         self.home = None
         self.applied = {}
         self.before = {}
+        self.has_settings = True
 
-
-def _only_array(document: bytes) -> list[str]:
-    return [str(value) for value in json.loads(document)[0][0]]
+    def http_settings(self, request: Request) -> dict[str, str]:
+        """Values of HTTP_SETTINGS: the request's, and in a session also those that it set itself."""
+        if not self.has_settings:
+            return request.settings
+        names = list(HTTP_SETTINGS)
+        return {**dict(zip(names, self._values(names), strict=True)), **request.settings}
 
 
 @dataclass
@@ -111,22 +119,26 @@ class Sessions:
             lease.give_up = lambda: self._engine.give_back(lease.connection, lease.unchanged)
             now, borrowed = roles, False
         else:
-            session = self._claim((user.name, request.session_id), request, roles)
+            key = (user.name, request.session_id)
+            session = self._claim(key, request, roles)
             lease = session.lease
-            lease.give_up = lambda: self._leave(session, request.session_seconds)
+            lease.give_up = lambda: self._leave(key, session, request)
             now, borrowed = roles if request.roles else lease.roles, True
         try:
             lease.prepare(request, now, borrowed)
-            self._engine.mark(lease.connection, user.name, request.query_id)
+            self._engine.mark(lease.connection, user.name, request.quota_key, request.query_id)
             yield lease
         finally:
             lease.release()
 
-    def _leave(self, session: _Session, seconds: float) -> None:
+    def _leave(self, key: tuple[str, str], session: _Session, request: Request) -> None:
         with self._lock:
-            session.seconds = seconds
-            session.expires = time.monotonic() + seconds
+            session.seconds = request.session_seconds
+            session.expires = time.monotonic() + request.session_seconds
             session.busy = False
+            if not request.closes_session or self._sessions.pop(key, None) is None:
+                return
+        self._engine.give_back(session.lease.connection)
 
     def _claim(self, key: tuple[str, str], request: Request, roles: tuple[str, ...]) -> _Session:
         with self._lock:

@@ -1,0 +1,84 @@
+"""External tables: the files of a request's form data, temporary tables for its one query.
+
+Belongs here: making them, filling them, taking them away again. Does not: the form's grammar (`multipart`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from lockgate.embedded.warehouse import execution, guard, multipart
+from lockgate.embedded.warehouse.engine import Connection
+from lockgate.embedded.warehouse.errors import BAD_ARGUMENTS, LIMIT_EXCEEDED, WarehouseError
+from lockgate.embedded.warehouse.marks import OWN
+from lockgate.embedded.warehouse.protocol import Request
+from lockgate.embedded.warehouse.statements import identifier, literal, tokens
+
+MOST_BYTES = 1 << 30  # of one table's data: a server's http_max_multipart_form_data_size
+
+
+@contextlib.contextmanager
+def tables(connection: Connection, request: Request, body: Iterator[bytes]) -> Iterator[Request]:
+    """Within, `connection` has a temporary table for each file of the form `body`; the request given is `request` with
+    the form's fields. Raises WarehouseError."""
+    assert request.boundary is not None
+    described = dict(request.fields)
+    fields: list[tuple[str, bytes]] = []
+    made: list[str] = []
+    try:
+        for part in multipart.parts(body, request.boundary):
+            if part.is_file:
+                _make(connection, part.name, described)
+                made.append(part.name)
+                _fill(connection, part, described)
+            else:
+                value = part.value()
+                fields.append((part.name, value))
+                described.setdefault(part.name, value.decode(errors="replace"))
+        yield request.with_form(fields)
+    finally:
+        for name in made:
+            connection.run(f"{OWN}DROP TEMPORARY TABLE IF EXISTS {identifier(name)}")
+
+
+def _make(connection: Connection, name: str, described: dict[str, str]) -> None:
+    """`null()` reads the structure from a text, as a server does: names and types, and nothing that could run."""
+    structure = described.get(f"{name}_structure") or _numbered(described.get(f"{name}_types", ""))
+    if not structure:
+        raise WarehouseError(
+            BAD_ARGUMENTS,
+            f"Neither structure nor types have not been provided for external table {name}. "
+            f"Use fields {name}_structure or {name}_types to do so.",
+        )
+    guard.refuse_mark(connection, f"SET {name} {structure}".encode(errors="replace"))
+    connection.run(
+        f"{OWN}CREATE TEMPORARY TABLE {identifier(name)} ENGINE = Memory AS SELECT * FROM null({literal(structure)})"
+    )
+
+
+def _numbered(types: str) -> str:
+    """A structure out of types alone: the columns are `_1`, `_2` and so on."""
+    text = types.encode()
+    commas = [token.start for token in tokens(text) if token.text == b"," and token.depth == 0]
+    starts, ends = [0, *(comma + 1 for comma in commas)], [*commas, len(text)]
+    columns = [text[start:end].decode().strip() for start, end in zip(starts, ends, strict=True)]
+    return ", ".join(f"_{number} {column}" for number, column in enumerate(columns, 1)) if types.strip() else ""
+
+
+def _fill(connection: Connection, part: multipart.Part, described: dict[str, str]) -> None:
+    input_format = described.get(f"{part.name}_format", "TabSeparated")
+    execution.insert(connection, f"{OWN}INSERT INTO {identifier(part.name)}", input_format, _bounded(part))
+
+
+def _bounded(part: multipart.Part) -> Iterator[bytes]:
+    left = MOST_BYTES
+    for piece in part.pieces:
+        left -= len(piece)
+        if left < 0:
+            raise WarehouseError(
+                LIMIT_EXCEEDED,
+                "Limit for LimitReadBuffer exceeded: the maximum size of multipart/form-data. "
+                "This limit can be tuned by 'http_max_multipart_form_data_size' setting",
+            )
+        yield piece
