@@ -295,12 +295,14 @@ class _Query:
         if headers is None and zone == "''":
             return
         self.lease.unchanged = False
-        text = f"{OWN}SELECT {zone} AS zone, CAST({headers or 'map()'} AS Map(String, String)) AS headers"
-        row = json.loads(
-            self.lease.connection.run(text, "JSONCompactEachRow").bytes(),
-            object_pairs_hook=_distinct,
-        )
-        self._extra = {**({"X-ClickHouse-Timezone": row[0]} if row[0] else {}), **row[1]}
+        connection = self.lease.connection
+        headers = headers or statements.literal("{}")
+        values = connection.run(f"{OWN}SELECT {zone}, {headers}", "JSONCompactEachRow").bytes()
+        name, text = json.loads(values)
+        given = {"headers": text}  # as a parameter: CAST reads no Map out of a text, a setting's reader does
+        row = connection.run(f"{OWN}SELECT {{headers:Map(String, String)}}", "JSONCompactEachRow", given).bytes()
+        extra = json.loads(row, object_pairs_hook=_distinct)[0]
+        self._extra = {**({"X-ClickHouse-Timezone": name} if name else {}), **extra}
 
 
 def _distinct(pairs: list[tuple[str, str]]) -> dict[str, str]:

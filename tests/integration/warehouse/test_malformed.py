@@ -39,7 +39,7 @@ def _raw(warehouse: RunningWarehouse, data: bytes, half_close: bool = True) -> b
         (b"POST / HTTP/1.1\r\n" + _LOGIN + b"Transfer-Encoding: chunked\r\n\r\n8\r\nSELECT 1\r\n", 400),
         (b"POST /?query=%ff%fe HTTP/1.1\r\n" + _LOGIN + b"Content-Length: 0\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\n" + _LOGIN + b"Content-Encoding: gzip\r\nContent-Length: 8\r\n\r\nSELECT 1", 500),
-        (b"POST / HTTP/1.1\r\n" + _LOGIN + b"Content-Encoding: rot13\r\nContent-Length: 8\r\n\r\nSELECT 1", 415),
+        (b"POST / HTTP/1.1\r\n" + _LOGIN + b"Content-Encoding: rot13\r\nContent-Length: 8\r\n\r\nSELECT 1", 501),
         (b"GET /" + b"x" * 2_000_000 + b" HTTP/1.1\r\n\r\n", 414),
     ],
 )
