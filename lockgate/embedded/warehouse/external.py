@@ -5,7 +5,6 @@ Belongs here: making them, filling them, taking them away again. Does not: the f
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 
 from lockgate.embedded.warehouse import execution, guard, multipart
@@ -13,33 +12,32 @@ from lockgate.embedded.warehouse.engine import Connection
 from lockgate.embedded.warehouse.errors import BAD_ARGUMENTS, LIMIT_EXCEEDED, WarehouseError
 from lockgate.embedded.warehouse.marks import OWN
 from lockgate.embedded.warehouse.protocol import Request
+from lockgate.embedded.warehouse.sessions import Lease
 from lockgate.embedded.warehouse.statements import identifier, literal, tokens
 
 MOST_BYTES = 1 << 30  # of one table's data: a server's http_max_multipart_form_data_size
 
 
-@contextlib.contextmanager
-def tables(connection: Connection, request: Request, body: Iterator[bytes]) -> Iterator[Request]:
-    """Within, `connection` has a temporary table for each file of the form `body`; the request given is `request` with
-    the form's fields. Raises WarehouseError."""
+def read(lease: Lease, request: Request, body: Iterator[bytes]) -> Request:
+    """`request` with the fields of the form `body`; its files are temporary tables then, until `lease` is released.
+
+    Raises WarehouseError.
+    """
     assert request.boundary is not None
+    lease.unchanged = False
     described = dict(request.fields)
     fields: list[tuple[str, bytes]] = []
-    made: list[str] = []
-    try:
-        for part in multipart.parts(body, request.boundary):
-            if part.is_file:
-                _make(connection, part.name, described)
-                made.append(part.name)
-                _fill(connection, part, described)
-            else:
-                value = part.value()
-                fields.append((part.name, value))
-                described.setdefault(part.name, value.decode(errors="replace"))
-        yield request.with_form(fields)
-    finally:
-        for name in made:
-            connection.run(f"{OWN}DROP TEMPORARY TABLE IF EXISTS {identifier(name)}")
+    for part in multipart.parts(body, request.boundary):
+        if part.is_file:
+            _make(lease.connection, part.name, described)
+            if request.session_id is not None:  # without a session all of the connection ends with the request
+                lease.made_for_it.append(f"DROP TEMPORARY TABLE {identifier(part.name)}")
+            _fill(lease.connection, part, described)
+        else:
+            value = part.value()
+            fields.append((part.name, value))
+            described.setdefault(part.name, value.decode(errors="replace"))
+    return request.with_form(fields)
 
 
 def _make(connection: Connection, name: str, described: dict[str, str]) -> None:

@@ -112,9 +112,8 @@ class _Query:
         if self.request.boundary is None:
             self._run(self.request.query + b"\n" if self.request.query else b"", pieces)
             return
-        self.lease.unchanged = False
-        with external.tables(self.lease.connection, self.request, pieces) as self.request:
-            self._run(self.request.query, iter(()))
+        self.request = external.read(self.lease, self.request, pieces)
+        self._run(self.request.query, iter(()))
 
     def _run(self, start: bytes, pieces: Iterator[bytes]) -> None:
         for piece in pieces:

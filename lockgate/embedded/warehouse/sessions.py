@@ -32,12 +32,18 @@ class Lease:
     unchanged: bool = True  # by a request without a session
     has_settings: bool = False  # its own, by SET
     give_up: Callable[[], None] = lambda: None
+    made_for_it: list[str] = field(default_factory=list)  # statements that take away what the request brought
 
     def release(self) -> None:
         """Give the connection or the session free. Called before the last bytes of an answer are sent, because a client
         that has them may send its next request in the same session at once. More than one call does no harm."""
         give_up, self.give_up = self.give_up, lambda: None
-        give_up()
+        statements, self.made_for_it = self.made_for_it, []
+        try:
+            for statement in statements:
+                self.connection.run(marks.OWN + statement)
+        finally:
+            give_up()
 
     def prepare(self, request: Request, roles: tuple[str, ...], borrowed: bool) -> None:
         """Put the request's settings, database and roles on. `borrowed`: what it replaces is to come back later."""

@@ -69,7 +69,7 @@ EXAMPLES = [
     ("an error before the first megabyte has its status", "curl $N -si '$U/?max_block_size=1&query=select+throwIf(number=2)from+numbers(5)'",
      r"HTTP/1\.1 500 Internal Server Error[\s\S]*X-ClickHouse-Exception-Code: 395[\s\S]*"),
     ("an error after it stands in the body",
-     "curl $N -s '$U/?max_threads=1&query=select+number,throwIf(number=900000)from+numbers(1000000)+FORMAT+CSV' | tail -n 6",
+     "curl $N -s '$U/?max_threads=1&query=select+number,throwIf(number=900000)from+numbers(1000000)+FORMAT+CSV' | tail -n 7",
      r"\d+,0\r?\n[\s\S]*__exception__\r?\n[a-z]{16}\r?\nCode: 395\. DB::Exception: [\s\S]*\n\d+ [a-z]{16}\r?\n__exception__\r?"),
     ("parameters", "curl $N -sS '$U/?param_id=2&param_phrase=test' -d \"SELECT {id:UInt8}, {phrase:String}\"", "2\ttest"),
     ("a parameter that is NULL", r"curl $N -sS '$U/?param_x=%5CN' -d 'SELECT {x:Nullable(String)} IS NULL'", "1"),
