@@ -14,7 +14,7 @@ from lockgate.embedded.warehouse.errors import CANNOT_READ_ALL_DATA, POCO_EXCEPT
 from lockgate.embedded.warehouse.protocol import MAX_FIELDS, MAX_NAME_BYTES, MAX_VALUE_BYTES
 
 _MAX_HEAD_BYTES = 64 << 10  # of one part
-_PARAMETER = re.compile(r';\s*(name|filename)=(?:"((?:[^"\\]|\\.)*)"|([^;\s]*))', re.IGNORECASE)
+_PARAMETER = re.compile(r';\s*([\w-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]*))')
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,15 @@ class _Reader:
         self.upto(b"\r\n")
         return False
 
+    def head(self) -> bytes:
+        """The lines of a part's head; there may be none."""
+        while len(self._buffer) < 2:
+            self.more()
+        if self._buffer.startswith(b"\r\n"):
+            self._buffer = self._buffer[2:]
+            return b""
+        return self.upto(b"\r\n\r\n")
+
     def upto(self, end: bytes) -> bytes:
         while (at := self._buffer.find(end)) < 0:
             if len(self._buffer) > _MAX_HEAD_BYTES:
@@ -91,7 +100,7 @@ def parts(pieces: Iterator[bytes], boundary: str) -> Iterator[Part]:
             for _ in pieces:  # an epilogue
                 pass
             return
-        name, is_file = _disposition(reader.upto(b"\r\n\r\n"))
+        name, is_file = _disposition(reader.head())
         part = Part(name, is_file, reader.content())
         yield part
         for _ in part.pieces:

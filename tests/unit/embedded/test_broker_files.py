@@ -63,13 +63,13 @@ def test_jars_as_listed_are_accepted(tmp_path: Path, one_jar: JarSet) -> None:
 
 def test_a_jar_with_other_content_is_named(tmp_path: Path, one_jar: JarSet) -> None:
     (tmp_path / one_jar.jars[0].file_name).write_bytes(b"other")
-    with pytest.raises(StackError, match=r"thing-1\.0\.jar is not the one of .*remove it"):
+    with pytest.raises(StackError, match=r"thing-1\.0\.jar of a thing, 7 B is not the one of .*remove it"):
         check_jars(tmp_path, one_jar, MEND)
 
 
 def test_a_missing_jar_is_named(tmp_path: Path, one_jar: JarSet) -> None:
     (tmp_path / one_jar.jars[0].file_name).unlink()
-    with pytest.raises(StackError, match=r"thing-1\.0\.jar is missing"):
+    with pytest.raises(StackError, match=r"thing-1\.0\.jar of a thing, 7 B is missing"):
         check_jars(tmp_path, one_jar, MEND)
 
 

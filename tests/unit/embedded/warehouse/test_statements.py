@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lockgate.embedded.warehouse.errors import WarehouseError
-from lockgate.embedded.warehouse.statements import find_insert, identifier, literal, take_apart
+from lockgate.embedded.warehouse.statements import find_insert, identifier, literal, setting_of, take_apart
 
 
 @pytest.mark.parametrize(
@@ -95,3 +95,11 @@ def test_words_and_flags() -> None:
 def test_quoting() -> None:
     assert literal("it's a \\") == r"'it\'s a \\'"
     assert identifier("a`b") == r"`a\`b`"
+
+
+def test_a_setting_of_a_statement() -> None:
+    sql = b"SELECT 'session_timezone = x' -- session_timezone = 'y'\n SETTINGS max_threads = 1, session_timezone = 'it\\'s'"
+    assert setting_of(sql, "session_timezone") == "'it\\'s'"
+    assert setting_of(sql, "max_threads") == "1"
+    assert setting_of(b"SELECT session_timezone", "session_timezone") is None
+    assert setting_of(b"SET http_response_headers = $$x$$", "http_response_headers") == "$$x$$"
