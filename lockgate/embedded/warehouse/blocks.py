@@ -12,8 +12,8 @@ import struct
 import sys
 from collections.abc import Iterator
 
-import lz4.block  # type: ignore[import-untyped]
-from clickhouse_cityhash.cityhash import CityHash128  # type: ignore[import-untyped]
+import lz4.block
+from clickhouse_cityhash.cityhash import CityHash128
 
 from lockgate.embedded.warehouse.compression import PIECE, broken, cut
 from lockgate.embedded.warehouse.errors import (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+from typing import Any
 
 import lz4.block
 import pytest
@@ -105,5 +106,5 @@ def test_blocks_that_lie(warehouse: RunningWarehouse) -> None:
 
 def test_checksums_may_be_left_unchecked(warehouse: RunningWarehouse) -> None:
     bad = bytes(16) + blocks.pack(b"SELECT 1")[16:]
-    setting = {"http_native_compression_disable_checksumming_on_decompress": 1}
+    setting: dict[str, Any] = {"http_native_compression_disable_checksumming_on_decompress": 1}
     assert warehouse.request(bad, decompress=1, **setting).body == b"1\n"

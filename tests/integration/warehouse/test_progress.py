@@ -90,7 +90,7 @@ def test_a_large_result_after_progress(warehouse: RunningWarehouse) -> None:
 def test_the_summary_counts_what_was_read_and_written(warehouse: RunningWarehouse, database: str) -> None:
     warehouse.ask(f"CREATE TABLE {database}.t (a UInt64, b String) ENGINE = MergeTree ORDER BY a")
 
-    def counts(body: str, **url: object) -> dict[str, str]:
+    def counts(body: str, **url: Any) -> dict[str, str]:
         answer = warehouse.request(body, **url)
         assert answer.status == 200, answer.text
         found = json.loads(answer.headers["x-clickhouse-summary"])

@@ -284,7 +284,8 @@ def test_browsers_of_other_origins(warehouse: RunningWarehouse) -> None:
 @pytest.mark.parametrize("how", ["url", "clause", "session"])
 def test_headers_of_the_clients_own(warehouse: RunningWarehouse, how: str) -> None:
     wanted = "{'Content-Type': 'image/png', 'X-Mine': 'it\\'s'}"
-    sql, url = "SELECT 1", {}
+    sql = "SELECT 1"
+    url: dict[str, Any] = {}
     if how == "url":
         url = {"http_response_headers": wanted, "session_timezone": "Asia/Tokyo"}
     elif how == "clause":
