@@ -125,7 +125,7 @@ class _Query:
             data = itertools.chain([start[insert.data_at :]] if insert.data_at < len(start) else [], pieces)
             self._insert(insert, data)
             return
-        self._statement(_collect(start, pieces))
+        self._statement(_collect(start, pieces, self.settings.number("max_query_size") or _MOST_QUERY_BYTES))
 
     def _insert(self, insert: statements.Insert, data: Iterator[bytes]) -> None:
         if self.request.reads_only:
@@ -315,12 +315,19 @@ def _distinct(pairs: list[tuple[str, str]]) -> dict[str, str]:
     return dict(pairs)
 
 
-def _collect(start: bytes, pieces: Iterator[bytes]) -> bytes:
-    """`start` and the rest of the body, in memory. Raises WarehouseError over 128 MiB."""
+def _collect(start: bytes, pieces: Iterator[bytes], most: int) -> bytes:
+    """`start` and the rest of the body, in memory. Raises WarehouseError over `most` bytes, the engine's own error: our
+    lexer would need minutes for what the engine's parser refuses to begin with."""
     parts, size = [start], len(start)
-    for piece in pieces:
+    for piece in itertools.chain([b""], pieces):
         parts.append(piece)
         size += len(piece)
+        if size > most:
+            raise WarehouseError(
+                SYNTAX_ERROR,
+                "Max query size exceeded (can be increased with the `max_query_size` setting): "
+                f"Syntax error: failed at position {most}",
+            )
         if size > _MOST_QUERY_BYTES:
             raise WarehouseError(QUERY_IS_TOO_LARGE, f"the statement is larger than {_MOST_QUERY_BYTES} bytes")
     return b"".join(parts)

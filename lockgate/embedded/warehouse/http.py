@@ -24,6 +24,7 @@ PIECE = 1 << 20
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")
+_MAX_LINE_BYTES = 64 << 10  # of a chunk's head, or a trailer
 _MAX_TRAILERS = 100
 _SMALL = 16 << 10  # a chunk up to this is sent with its frame in one call
 
@@ -124,13 +125,15 @@ class Wire:
     def _read_line(self) -> bytes:
         """The next line of a chunked body, without its CRLF: a bare LF would be read otherwise by others."""
         while b"\n" not in self._buffer:
-            if len(self._buffer) > 65536:
+            if len(self._buffer) > _MAX_LINE_BYTES:
                 raise BadRequestError(400, "a chunk's head is too long")
             piece = self.sock.recv(65536)
             if not piece:
                 raise BadRequestError(400, "the connection ended in the middle of a body")
             self._buffer += piece
         line, _, self._buffer = self._buffer.partition(b"\n")
+        if len(line) > _MAX_LINE_BYTES:
+            raise BadRequestError(400, "a chunk's head is too long")
         if not line.endswith(b"\r"):
             raise BadRequestError(400, "a line of a chunked body does not end in CRLF")
         return line[:-1]

@@ -63,6 +63,7 @@ HTTP_SETTINGS = {
     "send_progress_in_http_headers": "0",
     "http_headers_progress_interval_ms": "100",
     "session_timezone": "",
+    "max_query_size": "262144",
 }
 
 

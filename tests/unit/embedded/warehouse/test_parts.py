@@ -16,7 +16,7 @@ import pytest
 import yaml
 from backports import zstd
 
-from lockgate.embedded.warehouse import access, compression, formats
+from lockgate.embedded.warehouse import access, compression, formats, http
 from lockgate.embedded.warehouse.errors import WarehouseError, from_engine
 from lockgate.embedded.warehouse.http import BadRequestError, Head, Response, Wire, decoded
 
@@ -234,6 +234,15 @@ def test_what_is_no_body(headers: bytes, body: bytes) -> None:
 
 def _whole(wire: Wire, head: Head) -> bytes:
     return b"".join(wire.body(head))
+
+
+def test_a_head_has_a_deadline_however_it_trickles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "HEAD_SECONDS", 0.3)
+    here, there = socket.socketpair()
+    there.sendall(b"GET / HTTP/1.1\r\n")
+    with pytest.raises(BadRequestError) as caught:
+        Wire(here).read_head()
+    assert caught.value.status == 408
 
 
 def test_a_closed_connection_is_the_end() -> None:
