@@ -161,9 +161,10 @@ class Reader:
             for partition, messages in fetched:
                 heard, reading, rest = time.monotonic(), waiting.get(partition), messages
                 if reading and not reading.ended:
+                    before = reading.bytes
                     mine, rest = reading.take(messages)
+                    size += reading.bytes - before
                     if mine:
-                        size += sum(map(len, mine))
                         yield Piece(reading, mine)
                 if rest:
                     self._ahead.setdefault(partition, []).extend(rest)
