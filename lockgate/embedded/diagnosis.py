@@ -12,7 +12,7 @@ import psutil
 from lockgate import names
 from lockgate.clients.errors import ClientError
 from lockgate.contracts import ContractError, load_contracts
-from lockgate.embedded import broker_jars, postgres
+from lockgate.embedded import broker_jars, postgres, warehouse_service
 from lockgate.embedded.account import account_for
 from lockgate.embedded.errors import StackError
 from lockgate.embedded.files import make_home
@@ -144,7 +144,7 @@ def embedded_ports(settings: Settings) -> list[tuple[str, Port]]:
         ports.append(("broker", Port(settings.kafka_port, "LOCKGATE_KAFKA_PORT")))
         ports.append(("broker", Port(settings.kafka_controller_port, "LOCKGATE_KAFKA_CONTROLLER_PORT")))
     if settings.embedded_clickhouse:
-        ports.append(("warehouse", Port(settings.clickhouse_port, "LOCKGATE_CLICKHOUSE_PORT")))
+        ports += [("warehouse", port) for port in warehouse_service.ports(settings)]
     return ports
 
 
