@@ -133,7 +133,9 @@ def test_nothing_is_left_behind(warehouse: RunningWarehouse) -> None:
     before = process.num_fds()
     for _ in range(100):
         once()
-    until = time.monotonic() + 60  # connections linger for a while after an error; on a busy machine a hundred of them do
+    until = (
+        time.monotonic() + 60
+    )  # connections linger for a while after an error; on a busy machine a hundred of them do
     while process.num_fds() > before + 20:
         assert time.monotonic() < until, f"{process.num_fds()} descriptors, {before} before"
         time.sleep(0.5)
