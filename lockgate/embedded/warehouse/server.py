@@ -170,7 +170,7 @@ class Server:
                     "The Transfer-Encoding is not chunked and there is no Content-Length header for POST request",
                 )
             with self._place():
-                self._handler.handle(request, iter(body), wire, answer)
+                self._handler.handle(request, body, wire, answer)
         except WarehouseError as error:
             answer.fail(error)
         except BadRequestError as error:
@@ -206,7 +206,7 @@ class Server:
 
 
 class _Body:
-    """A request's body. `100 Continue` is sent at once, or when it is first read, if the client wants it so."""
+    """A request's body, piece by piece. `100 Continue` is sent at once, or when it is first read, if the client wants it so."""
 
     def __init__(self, wire: Wire, head: Head) -> None:
         self._wire = wire
@@ -220,9 +220,12 @@ class _Body:
         self._wire.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:  # no generator: whoever drops one closes it, and what it reads from, before `drain`
         if self._unasked:
             self._ask()
-        yield from self._pieces
+        return next(self._pieces)
 
     def drain(self) -> bool:
         """Read what is left, so that the next request can follow. False if that is too much, or never came."""

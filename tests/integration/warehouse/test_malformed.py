@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import socket
 import time
 
@@ -63,6 +64,23 @@ def test_keep_alive_survives_errors_and_pipelining(warehouse: RunningWarehouse) 
     assert answer.endswith(b"b\n")
 
 
+@pytest.mark.parametrize("headers", [{}, {"Content-Encoding": "gzip"}])
+def test_a_body_that_an_error_left_unread_is_no_request(warehouse: RunningWarehouse, headers: dict[str, str]) -> None:
+    """Five megabytes that nobody wants any more, each line of them a request: the next answer is to the next request."""
+    login = {"X-ClickHouse-User": "platform", "X-ClickHouse-Key": "platform-secret"}
+    body = b"GET /ping HTTP/1.1\r\n\r\n" * 250_000
+    connection = http.client.HTTPConnection("127.0.0.1", warehouse.port, timeout=60)
+    for _ in range(5):
+        connection.request("POST", "/?query=INSERT+INTO+nothing+FORMAT+CSV", body, {**login, **headers})
+        with connection.getresponse() as refused:
+            assert (refused.status, refused.getheader("Connection")) == (500 if headers else 404, "Keep-Alive")
+            refused.read()
+        connection.request("POST", "/", "SELECT 'the next one'", login)
+        with connection.getresponse() as answer:
+            assert answer.read() == b"the next one\n"
+    connection.close()
+
+
 def test_expect_continue(warehouse: RunningWarehouse) -> None:
     head = b"POST / HTTP/1.1\r\n" + _LOGIN + b"Expect: 100-continue\r\nContent-Length: 8\r\n\r\nSELECT 1"
     assert _raw(warehouse, head).startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK")
@@ -92,7 +110,7 @@ def test_by_the_thousand(warehouse: RunningWarehouse) -> None:
     while (left := warehouse.ask("SELECT query FROM system.processes WHERE query NOT LIKE '%system.processes%'")) != "":
         assert time.monotonic() < until, left
         time.sleep(0.2)
-    assert list((warehouse.folder / "data" / "pipes").iterdir()) == []
+    assert list(warehouse.folder.glob("data/pipes/*")) == []
     assert process.memory_info().rss < memory + (200 << 20)
     assert process.num_fds() <= descriptors + 50
     warehouse.ask("DROP DATABASE malformed")
