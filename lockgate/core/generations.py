@@ -1,7 +1,7 @@
 """Generations: which one of each offset is live, told in as few ranges as possible.
 
-A range that landed once, in one attempt, is of generation 0 and is named nowhere. Each later attempt at offsets (a batch taken over,
-a replay) is of a generation that none of them had before; a stretch says from where to where it is live.
+A range that landed in its first attempt is of generation 0 and is named nowhere. Each later attempt at offsets (a batch taken
+over, a replay) is of a generation that none of them had before; a stretch says from where to where it is live.
 """
 
 from __future__ import annotations
@@ -82,6 +82,10 @@ class Sized:
     bytes: int
 
 
+# Batches that one piece takes the place of, at most: they are named one by one where their rows are looked for.
+MOST_TOGETHER = 1_000
+
+
 def together(batches: Iterable[Sized], most_messages: int, most_bytes: int) -> list[list[Sized]]:
     """Batches of one partition in pieces of neighbours, each no larger than a batch may be; in order of offset.
 
@@ -91,7 +95,7 @@ def together(batches: Iterable[Sized], most_messages: int, most_bytes: int) -> l
     for batch in sorted(batches, key=lambda b: b.offsets):
         piece = pieces[-1] if pieces else []
         fits = (
-            bool(piece)
+            0 < len(piece) < MOST_TOGETHER
             and piece[-1].offsets.end == batch.offsets.first
             and sum(b.messages for b in piece) + batch.messages <= most_messages
             and sum(b.bytes for b in piece) + batch.bytes <= most_bytes

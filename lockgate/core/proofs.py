@@ -27,7 +27,8 @@ class Claim:
     offsets: OffsetRange
     landed: int
     quarantined: int  # those that were discarded since among them
-    begins_at: datetime  # arrival of its first message; of a batch without one, when it was committed
+    begins_at: datetime  # arrival of its first message and of its last; of a batch without one, when it was committed
+    ends_at: datetime
     discarded: int = 0
     given_up: int = 0  # offsets that a person has decided to do without
     landed_may_expire: bool = False  # it is older than its contract keeps rows

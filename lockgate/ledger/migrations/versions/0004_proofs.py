@@ -114,13 +114,14 @@ def upgrade() -> None:
             messages   bigint NOT NULL,
             decided_by text NOT NULL,
             why        text NOT NULL,
-            decided_at timestamptz NOT NULL DEFAULT now()
+            decided_at timestamptz NOT NULL DEFAULT now(),
+            mirrored_at timestamptz              -- the warehouse has been told
         );
         CREATE TABLE discard_range (
             discard_id   bigint NOT NULL REFERENCES discard,
             topic_no     integer NOT NULL,
             partition    integer NOT NULL,
-            first_offset bigint NOT NULL,
+            first_offset bigint NOT NULL,        -- each offset of the range is one such message; all of one batch
             end_offset   bigint NOT NULL,
             FOREIGN KEY (topic_no, partition) REFERENCES topic_partition,
             CHECK (first_offset < end_offset),
@@ -132,5 +133,6 @@ def upgrade() -> None:
             )
         );
         CREATE INDEX discard_range_discard ON discard_range (discard_id);
+        CREATE INDEX discard_range_place ON discard_range (topic_no, partition, first_offset);
         """
     )
