@@ -149,12 +149,13 @@ class Writer:
                 f" {piece.messages} messages: it keeps them as long as retention.raw of contracts/{self._stream}.yml says"
             )
         origin = ", ".join(name for name, _, _ in ORIGIN_COLUMNS)
-        of_piece = f"{int(piece.batch.batch_id)} AS _batch, {int(piece.batch.generation)} AS _generation"
+        # Without aliases: the engine would take them for the columns in WHERE.
+        of_piece = f"{int(piece.batch.batch_id)}, {int(piece.batch.generation)}"
         taken = origin.replace("_batch, _generation", of_piece)
         bad = f"SELECT {taken}, _raw FROM {QUARANTINE} WHERE {_live(piece)} AND stream = {{stream:String}}"
         sources = [f"{bad} AND {wanted or f'NOT {_is_discarded(piece)}'}"]
         if wanted is None:
-            sources.append(f"SELECT {taken}, toNullable(_raw) AS _raw FROM {table} WHERE {live}")
+            sources.append(f"SELECT {taken}, toNullable(_raw) FROM {table} WHERE {live}")
         self._warehouse.command(
             f"INSERT INTO {inbox(self._stream)} ({origin}, _raw) {' UNION ALL '.join(sources)}",
             {"stream": self._stream} | (parameters or {}),
@@ -166,8 +167,8 @@ class Writer:
         of_stream = " AND stream = {stream:String}" if table == QUARANTINE else ""
         self._warehouse.command(
             f"INSERT INTO {table} SELECT * REPLACE (toUInt64({int(piece.batch.batch_id)}) AS _batch,"
-            f" toUInt32({int(piece.batch.generation)}) AS _generation) FROM {table}"
-            f" WHERE {_live(piece)}{of_stream} AND {which}",
+            f" toUInt32({int(piece.batch.generation)}) AS _generation)"
+            f" FROM (SELECT * FROM {table} WHERE {_live(piece)}{of_stream} AND {which})",
             {"stream": self._stream} | (parameters or {}),
             _INSERT,
         )

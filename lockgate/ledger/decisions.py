@@ -64,16 +64,17 @@ class Decisions:
             )
         return lost
 
-    def recent(self, limit: int = 50) -> list[dict[str, Any]]:
+    def recent(self, limit: int = 50, stream: str | None = None) -> list[dict[str, Any]]:
         """The newest decisions first, each with the ranges that it gave up: `lost` is [[first, end], …], ends exclusive."""
         with self._postgres.transaction() as connection:
             return connection.execute(
                 "SELECT d.*, t.stream, t.topic, coalesce(lost, '[]') AS lost FROM decision d JOIN topic t USING (topic_no)"
                 " LEFT JOIN LATERAL (SELECT jsonb_agg(jsonb_build_array(first_offset, end_offset) ORDER BY first_offset) AS lost"
-                "   FROM batch b WHERE b.topic_no = d.topic_no AND b.partition = d.partition"
-                "   AND b.decision_id = d.decision_id) l ON true"
-                " ORDER BY decision_id DESC LIMIT %s",
-                (limit,),
+                "   FROM (SELECT first_offset, end_offset FROM batch b"
+                "     WHERE b.topic_no = d.topic_no AND b.partition = d.partition AND b.decision_id = d.decision_id"
+                "     UNION ALL SELECT first_offset, end_offset FROM decision_range r WHERE r.decision_id = d.decision_id) o"
+                " ) l ON true WHERE %s::text IS NULL OR t.stream = %s ORDER BY decision_id DESC LIMIT %s",
+                (stream, stream, limit),
             ).fetchall()
 
 
@@ -97,9 +98,9 @@ def give_up(connection: Connection[Row], state: Row, at: int, decision: int, by:
     for offsets in lost:
         connection.execute(
             "INSERT INTO batch (topic_no, partition, first_offset, end_offset, generation, holder, lease_until, state,"
-            "   messages, landed, quarantined, gaps, bytes, decision_id, gated, committed_at)"
-            " VALUES (%s, %s, %s, %s, %s, %s, now(), 'committed', 0, 0, 0, %s, 0, %s, true, now())",
-            (*key, offsets.first, offsets.end, NOBODY, by, len(offsets), decision),
+            "   messages, landed, quarantined, gaps, given_up, bytes, decision_id, gated, committed_at)"
+            " VALUES (%s, %s, %s, %s, %s, %s, now(), 'committed', 0, 0, 0, %s, %s, 0, %s, true, now())",
+            (*key, offsets.first, offsets.end, NOBODY, by, len(offsets), len(offsets), decision),
         )
     connection.execute(
         "UPDATE topic_partition SET stopped_because = NULL, stopped_at = NULL, planned_end = greatest(planned_end, %s)"

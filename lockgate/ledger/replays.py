@@ -32,6 +32,10 @@ class NothingToReplayError(RuntimeError):
     """No live batch has what is to be replayed."""
 
 
+class NoSuchReplayError(RuntimeError):
+    """There is no such replay, or it is not open."""
+
+
 class ReplayUnderWayError(RuntimeError):
     """Another replay holds some of these offsets."""
 
@@ -151,11 +155,11 @@ class Replays:
             return replays_where(connection, "true ORDER BY replay_id DESC LIMIT %s", (limit,))
 
     def get(self, replay_id: int) -> Replay:
-        """Raises LookupError."""
+        """Raises NoSuchReplayError."""
         with self._postgres.transaction() as connection:
             found = replays_where(connection, "replay_id = %s", (replay_id,))
         if not found:
-            raise LookupError(f"there is no replay {replay_id}")
+            raise NoSuchReplayError(f"there is no replay {replay_id}")
         return found[0]
 
     def begin(
@@ -276,10 +280,10 @@ class Replays:
     # --- all of it ----------------------------------------------------------------------------------------------
 
     def abandon(self, replay_id: int) -> None:
-        """Give an open replay up: nothing of it will ever be seen. Raises LookupError where it is not open."""
+        """Give an open replay up: nothing of it will ever be seen. Raises NoSuchReplayError."""
         with self._postgres.transaction() as connection:
             if not _abandon(connection, replay_id):
-                raise LookupError(f"there is no open replay {replay_id}")
+                raise NoSuchReplayError(f"there is no open replay {replay_id}")
 
     def summary(self, replay: Replay) -> list[dict[str, Any]]:
         """What became of a replay's pieces, a row a partition and source: messages, landed and quarantined now and before."""
