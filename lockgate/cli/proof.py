@@ -11,7 +11,7 @@ import typer
 from lockgate.cli.times import between, known
 from lockgate.core.proofs import HourProof, Tally
 from lockgate.operations.platform import open_platform
-from lockgate.operations.proof import Verdict, prove
+from lockgate.operations.proof import Verdict, prove, total
 from lockgate.settings import Settings
 
 _HEAD = (
@@ -55,7 +55,8 @@ def _print(verdict: Verdict) -> None:
         print(_HEAD)
     for hour in proof.hours:
         print(_line(f"{hour.hour:%Y-%m-%d %H}:00", str(hour.where), str(hour.offsets), hour.tally) + _verdict(hour))
-    print(_line("all of it", f"{proof.batches} batches", f"{verdict.total.offsets:,}", verdict.total).rstrip())
+    all_of_it = total(proof)
+    print(_line("all of it", f"{proof.batches} batches", f"{all_of_it.offsets:,}", all_of_it).rstrip())
     for decision in verdict.decisions:
         ranges = ", ".join(f"{first}…{end - 1}" for first, end in decision["lost"]) or "nothing"
         print(

@@ -19,4 +19,8 @@ def _shown(character: str) -> str:
         return "\\\\"
     if "\udc80" <= character <= "\udcff":  # a byte that is not UTF-8
         return f"\\x{ord(character) - 0xDC00:02x}"
-    return character if character.isprintable() else character.encode("unicode_escape").decode()
+    if character.isprintable():
+        return character
+    if "\x80" <= character <= "\xff":  # `\x80` is the byte
+        return f"\\u{ord(character):04x}"
+    return character.encode("unicode_escape").decode()

@@ -17,9 +17,10 @@ from lockgate.clients.warehouse import Warehouse
 from lockgate.contracts import Contract
 from lockgate.core.offsets import OffsetRange, TopicPartition
 from lockgate.core.proofs import BatchProof, Claim, Found, HourProof, absent, by_hour, holes, judge, runs
-from lockgate.core.windows import HOUR
+from lockgate.core.windows import DAY, HOUR
+from lockgate.landing.live_rows import visible_rows
 from lockgate.landing.reading import LogLost, read_range
-from lockgate.landing.visibility import mirror, mirror_discards, visible_rows
+from lockgate.landing.visibility import mirror, mirror_discards
 from lockgate.ledger.discards import Discards
 from lockgate.ledger.proofs import Kept, Proofs
 from lockgate.ledger.topics import Topics
@@ -94,6 +95,11 @@ class Prover:
         """What has not been proven yet: cheap enough for every minute."""
         _, proofs = self._prove(lambda: self._proofs.unproven(self._contract.stream, self._kept))
         return self._told(proofs)
+
+    def last_day(self) -> StreamProof:
+        """All that arrived in the last 24 hours."""
+        now = datetime.now(UTC)
+        return self.arrived((now - DAY, now))
 
     def of_batches(self, batches: Sequence[int]) -> StreamProof:
         """These batches, as far as they are live."""

@@ -14,7 +14,7 @@ from datetime import timedelta
 from lockgate.clients.warehouse import Warehouse
 from lockgate.contracts import Contract, Retention
 from lockgate.landing.extraction import columns, detail, extracted, extracted_columns, reason
-from lockgate.landing.visibility import visible_rows
+from lockgate.landing.live_rows import visible_rows
 from lockgate.names import (
     DISCARDED,
     LEDGER,

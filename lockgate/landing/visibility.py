@@ -1,46 +1,15 @@
-"""What makes committed rows visible: the ledger's watermarks and generations, mirrored into the warehouse, and the views' SQL."""
+"""The ledger's watermarks and generations, mirrored into the warehouse: what makes committed rows visible."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from lockgate.clients.warehouse import Warehouse
 from lockgate.ledger.discards import Discards
 from lockgate.ledger.topics import PartitionState
 from lockgate.names import DISCARDED, VISIBLE
-
-# Of offsets that are not committed: a generation that no row has.
-_NONE_YET = 2**32 - 1
-
-# Topic id and partition → from which offset on which generation is live. The last of each says that nothing is.
-_STRETCHES = f"""
-    SELECT topic_id, partition, stretch.1 AS first_offset, stretch.2 AS generation
-    FROM (
-        SELECT topic_id, partition, argMax(visible_end, version) AS visible_end, argMax(exceptions, version) AS exceptions,
-            arrayMap(x -> x.1, exceptions) AS firsts
-        FROM {VISIBLE} GROUP BY topic_id, partition
-    )
-    ARRAY JOIN arrayConcat(
-        if(has(firsts, 0) OR visible_end = 0, [], [(toInt64(0), toUInt32(0))]),
-        arrayMap(x -> (x.1, x.3), exceptions),
-        arrayMap(x -> (x.2, toUInt32(0)), arrayFilter(x -> x.2 < visible_end AND NOT has(firsts, x.2), exceptions)),
-        [(visible_end, toUInt32({_NONE_YET}))]
-    ) AS stretch"""
-
-
-def visible_rows(table: str, columns: Sequence[str]) -> str:
-    """A SELECT of those rows of a table of `staging_raw` whose offsets are committed and whose generation is live.
-
-    For each row, the one stretch that its offset lies in is looked up in order (`ASOF`), so that a thousand exceptions cost
-    what one does. Looking through them for each row took 25 times as long with a hundred (measured: docs/landing.md).
-    """
-    return f"""SELECT {", ".join(f"r.{c} AS {c}" for c in columns)}
-FROM {table} AS r
-ASOF INNER JOIN ({_STRETCHES}
-) AS v ON r._topic_id = v.topic_id AND r._partition = v.partition AND r._offset >= v.first_offset
-WHERE r._generation = v.generation"""
 
 
 def mirror(warehouse: Warehouse, partitions: Iterable[PartitionState]) -> None:

@@ -36,10 +36,6 @@ class Verdict:
     def problems(self) -> list[str]:
         return [*self.proof.problems, *self.stopped]
 
-    @property
-    def total(self) -> Tally:
-        return sum((hour.tally for hour in self.proof.hours), Tally())
-
     def as_json(self) -> dict[str, Any]:
         """Plain values only; ranges of offsets are [first, end), hours their beginnings."""
         return {
@@ -76,6 +72,11 @@ def _hour(hour: HourProof) -> dict[str, Any]:
         **asdict(hour.tally),
         "faults": hour.faults,
     }
+
+
+def total(proof: StreamProof) -> Tally:
+    """What became of all offsets of a proof's hours."""
+    return sum((hour.tally for hour in proof.hours), Tally())
 
 
 def prover(platform: Platform, stream: str) -> Prover:
