@@ -17,6 +17,7 @@ from lockgate.landing.resume import Resumer
 from lockgate.ledger.decisions import Decisions
 from lockgate.ledger.replays import Replays
 from lockgate.operations.platform import open_platform
+from lockgate.operations.proof import prover
 from lockgate.operations.replays import replayer, sweep_all
 from lockgate.settings import Settings
 
@@ -174,3 +175,37 @@ def sweep(
         print(f"replay {one.replay_id} of {one.stream}: what it replaced or left behind is removed")
     if not swept:
         print("nothing is left over")
+
+
+@land.command("write-off")
+def write_off(
+    stream: Annotated[str, typer.Option(help="The stream.", show_default=False)],
+    why: Annotated[str, typer.Option(help="Why they are given up.")],
+    since: Annotated[
+        datetime | None, typer.Option("--from", help="From this arrival on (UTC); a day ago.", show_default=False)
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option("--to", help="Up to this arrival (UTC); now.", show_default=False)
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Write off what is shown without asking.")] = False,
+) -> None:
+    """Give up messages that had landed, that the warehouse has lost, and that no replay brings back. Counted as given up."""
+    if not why.strip():
+        raise typer.BadParameter("say why: it is kept beside your name", param_hint="--why")
+    by = getpass.getuser()
+    with open_platform(Settings()) as platform:
+        known(platform.contracts, stream)
+        proof = prover(platform, stream).arrived(between(since, until))
+        for problem in proof.problems:
+            print(problem)
+        lost = {one.batch_id: one for one in proof.missing}
+        wrong = [batch for batch in proof.wrong if batch.claim.batch_id in lost and not batch.tally.doubled]
+        count = sum(batch.tally.missing for batch in wrong)
+        if not count:
+            print("nothing of that is to be written off")
+            raise typer.Exit(1)
+        if not yes:
+            typer.confirm(f"Write off {count:,} messages of {len(wrong)} batches for good?", abort=True)
+        for batch in wrong:
+            Decisions(platform.postgres).write_off(batch, lost[batch.claim.batch_id].offsets, by, why)
+    print(f"{count:,} messages of {stream} are given up, signed {by}: {why}")

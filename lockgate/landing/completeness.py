@@ -57,6 +57,7 @@ class StreamProof:
     batches: int = 0
     problems: list[str] = field(default_factory=list)
     missing: list[Missing] = field(default_factory=list)
+    wrong: list[BatchProof] = field(default_factory=list)
 
     @property
     def proven(self) -> bool:
@@ -124,9 +125,9 @@ class Prover:
 
     def _told(self, proofs: Sequence[BatchProof]) -> StreamProof:
         told = StreamProof(self._contract.stream, by_hour(proofs), len(proofs))
-        wrong = [proof for proof in proofs if not proof.proven]
-        looked_through = wrong[:_MOST_LOOKED_THROUGH]
-        for proof in wrong:
+        told.wrong = [proof for proof in proofs if not proof.proven]
+        looked_through = told.wrong[:_MOST_LOOKED_THROUGH]
+        for proof in told.wrong:
             claim = proof.claim
             said = f"{claim.where} {claim.offsets} (batch {claim.batch_id}): {'; '.join(proof.faults)}"
             if proof in looked_through and proof.tally.missing:

@@ -1,4 +1,4 @@
-"""SQL of the rows that readers see: committed offsets, in their live generation, as `ledger.visible` says (`landing.visibility`)."""
+"""SQL of the rows that readers see: committed offsets in their live generation, as `ledger.visible` has them."""
 
 from __future__ import annotations
 

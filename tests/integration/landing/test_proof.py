@@ -177,3 +177,21 @@ def test_the_ledger_keeps_the_verdict_of_each_batch_and_hour(stream: Stream) -> 
             (stream.name,),
         ).fetchall()
     assert [tuple(r.values()) for r in rows] == [(10, 1, 0, 0, [], True)] * 2
+
+
+def test_what_the_warehouse_lost_for_good_is_given_up_with_a_signature(stream: Stream, lockgate: Any) -> None:
+    land_in_batches(stream, 40)
+    assert lockgate("land", "write-off", "--stream", stream.name, "--why", "nothing").exit_code == 1, "nothing is lost"
+    lose(stream, "_offset IN (3, 4)")
+    forget(stream, partition=0, below=41)
+    assert lockgate("land", "replay", "--stream", stream.name, "--partition", "0", "--offsets", "0:41").exit_code == 1
+    shown = lockgate("land", "write-off", "--stream", stream.name, "--why", "a broken disk", answer="y\n")
+    assert shown.exit_code == 0, shown.output
+    assert "2 messages of" in shown.output
+    proven = lockgate("proof", "--stream", stream.name)
+    assert proven.exit_code == 0, proven.output
+    assert "gave up 3…4, signed" in proven.output
+    assert total(stream.prover().arrived(ALWAYS)) == Tally(landed=38, quarantined=1, given_up=2)
+    done = stream.replayer().arrived(ALWAYS, source="staging")
+    assert done.replay.state == "verified"
+    assert total(stream.prover().arrived(ALWAYS)) == Tally(landed=38, quarantined=1, given_up=2), "it stays told"
