@@ -89,8 +89,7 @@ class Proofs:
             live = [by_batch[row["batch_id"]] for row in rows]
             numbers = [proof.claim.batch_id for proof in live]
             connection.execute("DELETE FROM proof WHERE batch_id = ANY(%s)", (numbers,))
-            for proof in live:
-                _insert(connection, proof)
+            _insert(connection, live)
             for verdict in (True, False):
                 connection.execute(
                     "UPDATE batch SET proven = %s WHERE batch_id = ANY(%s) AND proven IS DISTINCT FROM %s",
@@ -128,17 +127,20 @@ def _claim(row: Row, kept: Kept, now: datetime) -> Claim:
     )
 
 
-def _insert(connection: Connection[Row], proof: BatchProof) -> None:
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            "INSERT INTO proof (batch_id, hour, first_offset, end_offset, landed, quarantined, discarded, gaps, given_up,"
-            " expired, missing, doubled, faults) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
-            [
-                (
-                    *(proof.claim.batch_id, hour, offsets.first, offsets.end),
-                    *(tally.landed, tally.quarantined, tally.discarded, tally.gaps, tally.given_up),
-                    *(tally.expired, tally.missing, tally.doubled, list(proof.faults)),
+def _insert(connection: Connection[Row], proofs: Iterable[BatchProof]) -> None:
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(
+            "COPY proof (batch_id, hour, first_offset, end_offset, landed, quarantined, discarded, gaps, given_up, expired,"
+            " missing, doubled, faults) FROM STDIN"
+        ) as copy,
+    ):
+        for proof in proofs:
+            for hour, (offsets, tally) in proof.hours.items():
+                copy.write_row(
+                    (
+                        *(proof.claim.batch_id, hour, offsets.first, offsets.end),
+                        *(tally.landed, tally.quarantined, tally.discarded, tally.gaps, tally.given_up),
+                        *(tally.expired, tally.missing, tally.doubled, list(proof.faults)),
+                    )
                 )
-                for hour, (offsets, tally) in proof.hours.items()
-            ],
-        )
