@@ -22,7 +22,6 @@ from lockgate.clients.kafka import KafkaAdmin, producer
 from lockgate.clients.postgres import Postgres
 from lockgate.clients.warehouse import Warehouse
 from lockgate.contracts import Attribute, Contract, EventTime, Identity, Located
-from lockgate.core.offsets import OffsetRange
 from lockgate.embedded.ports import free_ports
 from lockgate.embedded.services import services
 from lockgate.embedded.supervisor import Supervisor
@@ -30,7 +29,7 @@ from lockgate.landing.completeness import Prover
 from lockgate.landing.land import Lander
 from lockgate.landing.replay import Replayer
 from lockgate.landing.tables import ensure_tables
-from lockgate.ledger.batches import Batches, Landed
+from lockgate.ledger.batches import Batches, Landed, Wanted
 from lockgate.ledger.migrate import migrate
 from lockgate.names import LEDGER_DATABASE, VISIBLE
 from lockgate.settings import Settings
@@ -82,8 +81,8 @@ def fill(bench: Bench, mine: Contract, rows: int) -> None:
     a_batch = rows // (PARTITIONS * MINUTES)
     states = bench.batches.register(mine.stream, mine.topic, uuid4(), dict.fromkeys(range(PARTITIONS), 0))
     for state in states:
-        ranges = [OffsetRange(m * a_batch, (m + 1) * a_batch) for m in range(MINUTES)]
-        planned = bench.batches.plan((state.topic_partition, one) for one in ranges)
+        everything = a_batch * MINUTES
+        planned = bench.batches.claim([Wanted(state.topic_partition, everything, everything)], a_batch)
         first = planned[0].batch_id
         assert [b.batch_id for b in planned] == list(range(first, first + MINUTES))
         where, at = state.topic_partition, f"intDiv(number * 60000, {a_batch})"

@@ -33,7 +33,6 @@ logger = logging.getLogger(__name__)
 _MOST_LOOKED_THROUGH = 20
 # More batches than this are asked for by their first and last number: a list of them would make the query too long.
 _MOST_LISTED = 1_000
-_ALL = 1 << 62  # bytes: what is missing of a batch is no more than the batch
 # A batch's arrivals are known to the millisecond; rows are asked for from a little before to a little after.
 _MARGIN = timedelta(seconds=1)
 
@@ -211,7 +210,7 @@ class Prover:
                 return runs(
                     message.offset()
                     for one in offsets
-                    for message in read_range(consumer, where.topic, where.partition, one, most_bytes=_ALL).messages
+                    for message in read_range(consumer, where.topic, where.partition, one)
                 )
             finally:
                 consumer.close()

@@ -11,15 +11,17 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from confluent_kafka import Message
+
 from lockgate.clients.errors import ClientError
 from lockgate.clients.kafka import KafkaAdmin, UnknownTopic, range_consumer
 from lockgate.clients.warehouse import Warehouse
 from lockgate.core.generations import changed_hours
 from lockgate.core.offsets import unaccounted
-from lockgate.landing.encoding import SCHEMA, encode
 from lockgate.landing.proof import count_batches
 from lockgate.landing.reading import LogLost, digest_of, read_range
 from lockgate.landing.selection import Selection
+from lockgate.landing.steps import insert
 from lockgate.landing.tables import ORIGIN_COLUMNS
 from lockgate.ledger.replays import Counted, Piece
 from lockgate.names import DISCARDED, QUARANTINE, inbox, staging_raw
@@ -29,7 +31,6 @@ KAFKA, STAGING = "kafka", "staging"
 
 # A piece may span any number of days of arrival; and the minute shall have the other cores.
 _INSERT = {"max_partitions_per_insert_block": 0, "max_insert_threads": 1}
-_ALL = 1 << 62  # bytes: a piece is no larger than a batch may be
 
 
 class BytesGoneError(RuntimeError):
@@ -79,7 +80,8 @@ class Writer:
         messages = None if self._source == STAGING else self._read(piece)
         if messages is not None:
             given_up = {offset for one in piece.discarded for offset in range(one.first, one.end)}
-            self._parse(piece, [m for m in messages if m.offset() not in given_up])
+            parsed = [m for m in messages if m.offset() not in given_up]
+            insert(self._warehouse, self._stream, [(piece.batch, parsed)] if parsed else [])
         elif self._source == KAFKA:
             raise BytesGoneError(f"{_named(piece)}: Kafka does not have all of these messages any more")
         else:
@@ -87,7 +89,7 @@ class Writer:
         self._copy(QUARANTINE, piece, _is_discarded(piece))
         return STAGING if messages is None else KAFKA
 
-    def _read(self, piece: Piece) -> list[Any] | None:
+    def _read(self, piece: Piece) -> list[Message] | None:
         """The piece's messages from Kafka; None where it does not have all of them, or has others at their offsets."""
         where, offsets = piece.batch.topic_partition, piece.batch.offsets
         try:
@@ -101,7 +103,7 @@ class Writer:
             return None
         consumer = range_consumer(self._settings)
         try:
-            messages = read_range(consumer, where.topic, where.partition, offsets, most_bytes=_ALL).messages
+            messages = read_range(consumer, where.topic, where.partition, offsets)
         except LogLost:
             return None
         finally:
@@ -112,11 +114,6 @@ class Writer:
         landed = [batch.last for batch in piece.live if batch.last]
         same = all(last.offset in at and digest_of(at[last.offset]) == last.digest for last in landed)
         return messages if same else None
-
-    def _parse(self, piece: Piece, messages: list[Any]) -> None:
-        if messages:
-            body = encode(piece.batch, messages)
-            self._warehouse.insert(inbox(self._stream), SCHEMA.names, body, "ArrowStream", _INSERT)
 
     # --- from what is stored ------------------------------------------------------------------------------------
 
