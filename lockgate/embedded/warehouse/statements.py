@@ -166,8 +166,13 @@ class Statement:
         return self.first in reading and not (self.first == "WITH" and self.inserts)
 
     def into(self, path: str, format_name: str) -> bytes:
-        """The statement, writing its result in `format_name` into `path` of the engine's machine."""
-        into = f"\nINTO OUTFILE {literal(path)} APPEND FORMAT {identifier(format_name)} "
+        """The statement, writing its result in `format_name` into `path` of the engine's machine.
+
+        A format of the statement's own has no quotes, one of ours has: the query log shows what was asked (`marks`).
+        """
+        own = self.format is not None and self.format.isidentifier()
+        name = format_name if own else identifier(format_name)
+        into = f"\nINTO OUTFILE {literal(path)} APPEND FORMAT {name} "
         return self.body + into.encode() + self.tail
 
     @property
