@@ -48,13 +48,13 @@ class Lease:
     def prepare(self, request: Request, roles: tuple[str, ...], borrowed: bool) -> None:
         """Put the request's settings, database and roles on. `borrowed`: what it replaces is to come back later."""
         statements = []
-        if self.home is not None:
-            statements.append(use(self.home))
-            self.home = None
         if request.database:
-            if borrowed:
+            if borrowed and self.home is None:  # else the last request's is on, which may be gone by now
                 self.home = self.connection.rows(f"{marks.OWN}SELECT currentDatabase()")[0][0]
             statements.append(use(request.database))
+        elif self.home is not None:
+            statements.append(use(self.home))
+            self.home = None
         if borrowed:
             self._remember([name for name in request.settings if name not in self.before])
         changed = {name: value for name, value in request.settings.items() if self.applied.get(name) != value}

@@ -34,6 +34,17 @@ def test_what_a_request_brings_does_not_stay(warehouse: RunningWarehouse, databa
     assert warehouse.ask(look, session_id="s3") == "50\tfalse\tdefault"
 
 
+def test_a_session_outlives_the_database_that_its_requests_name(warehouse: RunningWarehouse) -> None:
+    """As dbt does: name it in the URL, drop it, make it again without naming it."""
+    warehouse.ask("CREATE DATABASE passing")
+    warehouse.ask("SELECT 1", session_id="s7", database="passing")
+    warehouse.ask("DROP DATABASE passing SYNC", session_id="s7", database="passing")
+    assert warehouse.ask("SELECT currentDatabase()", session_id="s7") == "default"
+    warehouse.ask("CREATE DATABASE passing", session_id="s7")
+    assert warehouse.ask("SELECT currentDatabase()", session_id="s7", database="passing") == "passing"
+    warehouse.ask("DROP DATABASE passing SYNC")
+
+
 def test_a_session_ends_after_its_timeout(warehouse: RunningWarehouse) -> None:
     assert (
         warehouse.request("SELECT 1", session_id="s4", session_check=1).headers["x-clickhouse-exception-code"] == "372"
