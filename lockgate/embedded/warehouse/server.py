@@ -6,6 +6,7 @@ Belongs here: sockets' lives, limits. Does not: queries (`handler`), the other p
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import socket
 import ssl
@@ -220,9 +221,13 @@ class _Body:
         self._wire.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def __iter__(self) -> Iterator[bytes]:
+        # no `yield from`: who leaves this generator in the middle would close the other, and nothing would be drained
+        return itertools.chain(self._asked(), self._pieces)
+
+    def _asked(self) -> Iterator[bytes]:
         if self._unasked:
             self._ask()
-        yield from self._pieces
+        yield from ()
 
     def drain(self) -> bool:
         """Read what is left, so that the next request can follow. False if that is too much, or never came."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import socket
 import time
 
@@ -52,6 +53,20 @@ def _raw(warehouse: RunningWarehouse, data: bytes, half_close: bool = True) -> b
 def test_wrong_on_the_wire(warehouse: RunningWarehouse, data: bytes, status: int) -> None:
     assert _raw(warehouse, data).startswith(b"HTTP/1.1 %d " % status)
     assert warehouse.ask("SELECT 1") == "1"
+
+
+def test_keep_alive_survives_a_body_that_cannot_be_decompressed(warehouse: RunningWarehouse) -> None:
+    """The rest of a body is read before the next request, wherever in it the error was; clickhouse-connect sends such a
+    body when its own encoding of the rows fails."""
+    headers = {"Content-Encoding": "lz4", "X-ClickHouse-User": "platform", "X-ClickHouse-Key": "platform-secret"}
+    connection = http.client.HTTPConnection("127.0.0.1", warehouse.port, timeout=30)
+    for _ in range(20):
+        pieces = iter([b"INTERNAL EXCEPTION ", b"WHILE SERIALIZING"])
+        connection.request("POST", "/?query=INSERT+INTO+x+FORMAT+TSV", pieces, headers, encode_chunked=True)
+        assert connection.getresponse().read().startswith(b"Code: 271.")
+        connection.request("GET", "/ping")
+        assert connection.getresponse().read() == b"Ok.\n"
+    connection.close()
 
 
 def test_keep_alive_survives_errors_and_pipelining(warehouse: RunningWarehouse) -> None:
