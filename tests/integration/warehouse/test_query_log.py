@@ -53,7 +53,8 @@ def test_the_engines_own_log_has_the_clients_names_and_text(warehouse: RunningWa
     warehouse.ask(sql, query_id=query_id)
     warehouse.ask("SYSTEM FLUSH LOGS")
     found = warehouse.request(
-        "SELECT user, query FROM system.query_log WHERE query_id = {id:String} AND type = 'QueryFinish' AND NOT is_internal FORMAT TSVRaw",
+        "SELECT user, query FROM system.query_log "
+        "WHERE query_id = {id:String} AND type = 'QueryFinish' AND NOT is_internal FORMAT TSVRaw",
         param_id=query_id,
     )
     assert found.text.rstrip() == f"platform\t{sql}"
