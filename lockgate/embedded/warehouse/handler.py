@@ -177,7 +177,7 @@ class _Query:
         if roles is not None:
             self.lease.roles = roles
         if statement.first in ("SET", "USE"):
-            self.lease.forget()
+            self.lease.keep(statement.first, statements.settings_of_set(sql))
         has_result = answer or statement.first in _WITH_RESULT
         self._send(answer, output_format if has_result else None, outcome)
 

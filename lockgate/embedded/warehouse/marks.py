@@ -27,7 +27,8 @@ _QUERY_ID = f"regexpExtract(Settings['{SETTING}'], {_PATTERN}, 3)"
 
 # what `Statement.into` adds to a text, taken out again; a FORMAT of the client's own stands there without quotes
 _OUTFILE = r"'\nINTO OUTFILE \'[^\']*/pipes/[0-9]+\' APPEND (?:(FORMAT \\w+ )|FORMAT `\\w+` )'"
-_QUERY = f"replaceRegexpOne(query, {_OUTFILE}, '\\\\1')"
+_BLANK = r"'^/\\*\\*/(\\s)'"
+_QUERY = f"replaceRegexpOne(replaceRegexpOne(query, {_OUTFILE}, '\\\\1'), {_BLANK}, '\\\\1')"
 
 
 def _with_true_names(table: str, condition: str) -> str:

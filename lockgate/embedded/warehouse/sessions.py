@@ -84,12 +84,16 @@ class Lease:
         row = self.connection.run(f"{marks.OWN}SELECT [{values}]", "JSONCompactColumns").bytes()
         return [str(value) for value in json.loads(row)[0][0]]
 
-    def forget(self) -> None:
-        """The client has changed settings or the database itself (SET, USE): they are the session's own from now on."""
-        self.home = None
-        self.applied = {}
-        self.before = {}
+    def keep(self, first: str, names: frozenset[str]) -> None:
+        """The client has said USE, or has SET `names` itself: that is the session's own from now on. What came with the
+        URL of the same request is not."""
+        if first == "USE":
+            self.home = None
+            return
         self.has_settings = True
+        for name in [*self.applied] if "profile" in names else names:
+            self.applied.pop(name, None)
+            self.before.pop(name, None)
 
     def http_settings(self, request: Request) -> dict[str, str]:
         """Values of HTTP_SETTINGS: the request's, and in a session also those that it set itself."""

@@ -46,7 +46,12 @@ def test_in_a_session_each_request_is_logged_under_its_own_id(warehouse: Running
 
 @pytest.mark.parametrize(
     "sql",
-    ["SELECT 1 AS x", "SELECT 1 AS x\nFORMAT TSV", "SELECT 'a' FORMAT JSON SETTINGS max_threads = 1", "SHOW DATABASES"],
+    [
+        "\n  SELECT 1 AS x",
+        "SELECT 1 AS x\nFORMAT TSV",
+        "SELECT 'a' FORMAT JSON SETTINGS max_threads = 1",
+        "SHOW DATABASES",
+    ],
 )
 def test_the_engines_own_log_has_the_clients_names_and_text(warehouse: RunningWarehouse, sql: str) -> None:
     query_id = f"text-{sum(sql.encode())}"
