@@ -25,6 +25,7 @@ from xml.sax.saxutils import escape
 import yaml
 
 from lockgate import names
+from lockgate.embedded.warehouse import marks
 from lockgate.embedded.warehouse.errors import AUTHENTICATION_FAILED, WarehouseError
 
 SERVER_ROLE = "lockgate_server"  # our own connection, which ends queries; no user can be given it
@@ -39,7 +40,9 @@ DEFAULT_ROLES: dict[str, list[str]] = {
     "platform": [
         "ALL ON *.*",
         "REVOKE ACCESS MANAGEMENT, SOURCES, NAMED COLLECTION ADMIN ON *.*",
-        "REVOKE INSERT, ALTER, CREATE, DROP, TRUNCATE ON system.query_log",  # who asked what is not theirs to change
+        # who asked what is not theirs to change
+        f"REVOKE INSERT, ALTER, CREATE, DROP, TRUNCATE ON system.{marks.ENGINE_LOG}",
+        "REVOKE INSERT, ALTER, CREATE, DROP, TRUNCATE ON system.query_log",
         f"REVOKE ALTER, CREATE, DROP ON {names.OPS}.query_log",
         "ALLOW SQL SECURITY NONE ON *.*",  # its views show rows of tables that their readers may not read
     ],
@@ -64,7 +67,8 @@ _SERVER_GRANTS = (
     "CREATE, DROP ON default.*",
     "SYSTEM FLUSH LOGS ON *.*",
     f"CREATE, DROP VIEW ON {names.OPS}.*",
-    "SELECT ON system.query_log",
+    "CREATE, DROP VIEW ON system.*",
+    "SELECT ON system.*",
 )
 
 

@@ -15,6 +15,7 @@ import logging
 import os
 import shutil
 import threading
+import uuid
 from collections import defaultdict, deque
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -38,9 +39,9 @@ _CONFIG = """<clickhouse>
     <select_from_system_db_requires_grant>false</select_from_system_db_requires_grant>
   </access_control_improvements>
   <query_log>
-    <database>system</database><table>query_log</table>
+    <database>system</database><table>{query_log}</table>
     <partition_by>event_date</partition_by><ttl>event_date + INTERVAL 3 DAY DELETE</ttl>
-    <flush_interval_milliseconds>7500</flush_interval_milliseconds>
+    <flush_interval_milliseconds>1000</flush_interval_milliseconds>
   </query_log>
 </clickhouse>
 """
@@ -118,13 +119,22 @@ class Engine:
         self.pipes.mkdir()
         users = self.folder / "users.xml"
         _write_private(users, engine_users_xml(self.access))
-        _write_private(self.folder / "config.xml", _CONFIG.format(users=users))
+        _write_private(self.folder / "config.xml", _CONFIG.format(users=users, query_log=marks.ENGINE_LOG))
+        self._keep_system_database()
         known = self._knows_default_database()
         self._control = self._connect((SERVER_ROLE,))
         self._plain_default_database(known)
         for statement in marks.QUERY_LOG:
             self._control.run(marks.OWN + statement)
         self.version = self._control.rows("SELECT version()")[0][0]
+
+    def _keep_system_database(self) -> None:
+        """A server's `system` is an Atomic database. chdb makes one in memory, in which the query log is empty after each
+        start and SHOW CREATE TABLE knows nothing; unless it finds one to load."""
+        description = self.folder / "store" / "metadata" / "system.sql"
+        if not description.exists():
+            description.parent.mkdir(parents=True, exist_ok=True)
+            description.write_text(f"ATTACH DATABASE system\nUUID '{uuid.uuid4()}'\nENGINE = Atomic\n")
 
     def _plain_default_database(self, known: bool) -> None:
         """A server's `default` is an ordinary database; chdb opens with an overlay that takes file names for tables.

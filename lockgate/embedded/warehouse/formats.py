@@ -1,4 +1,4 @@
-"""Formats: their content types, and the header block that the engine leaves out of an empty Native result.
+"""Formats: their content types, what stands before the first row, Native blocks in the form of newer clients.
 
 Belongs here: facts about formats. Does not: encoding of rows; the engine does that.
 """
@@ -38,20 +38,26 @@ def content_type(name: str) -> str:
     return "text/plain; charset=UTF-8"
 
 
+# Formats in which nothing stands before the first row, in lower case.
+_ROWS_FIRST = frozenset(
+    {
+        "native", "rowbinary", "tabseparated", "tabseparatedraw", "tsv", "tsvraw", "csv", "tskv", "values", "rawblob",
+        "lineasstring", "jsoneachrow", "jsonlines", "ndjson", "jsonstringseachrow", "jsoncompacteachrow",
+        "jsoncompactstringseachrow",
+    }
+)  # fmt: skip
+
+
+def begins_with_rows(name: str) -> bool:
+    return name.lower() in _ROWS_FIRST
+
+
 # Revisions of ClickHouse's protocol (its ProtocolDefines.h). A client names its own as client_protocol_version.
 BLOCK_INFO, ZONED_DATETIME, CUSTOM_SERIALIZATION = 1, 54337, 54454
 # Field 1, is_overflows: no; field 2, bucket_num: -1; no more fields.
 _BLOCK_INFO = b"\x01\x00\x02\xff\xff\xff\xff\x00"
 
 Columns = Sequence[tuple[str, str]]  # name, type
-
-
-def empty_native_block(columns: Columns, revision: int = 0) -> bytes:
-    """A Native block of no rows with `columns`: what a server sends a client of `revision` when nothing was found."""
-    parts = [_BLOCK_INFO] if revision >= BLOCK_INFO else []
-    parts += [_varint(len(columns)), _varint(0)]
-    parts += [_native_head(name, kind if revision >= ZONED_DATETIME else _zoneless(kind)) for name, kind in columns]
-    return b"".join(parts)
 
 
 def _native_head(name: str, kind: str) -> bytes:

@@ -34,6 +34,7 @@ from lockgate.embedded.warehouse.sessions import Lease, Sessions
 _HEAD_BYTES = 256 << 10  # in which an INSERT's FORMAT must stand: a server's max_query_size
 _MOST_QUERY_BYTES = 128 << 20  # of a statement held in memory
 _HELD_BYTES = 1 << 20  # of a result, before the status is sent: an error until then has its own status
+_WITH_RESULT = frozenset({"KILL", "CHECK", "BACKUP", "RESTORE"})  # also where it has no rows
 _SPOOL_BYTES = 32 << 20  # of a result with wait_end_of_query in memory; the rest goes to a file
 T = TypeVar("T")
 
@@ -149,7 +150,7 @@ class _Query:
             outcome = execution.insert_selected(self.engine, connection, insert.sql, insert.format, data)
         else:
             outcome = execution.insert(connection, sql, insert.format, data)
-        self._send(b"", "TabSeparated", outcome)
+        self._send(b"", None, outcome)
 
     def _statement(self, sql: bytes) -> None:
         statement = statements.take_apart(sql)
@@ -176,8 +177,9 @@ class _Query:
         if roles is not None:
             self.lease.roles = roles
         if statement.first in ("SET", "USE"):
-            self.lease.forget()
-        self._send(answer, output_format, outcome)
+            self.lease.keep(statement.first, statements.settings_of_set(sql))
+        has_result = answer or statement.first in _WITH_RESULT
+        self._send(answer, output_format if has_result else None, outcome)
 
     def _patiently(self, task: Callable[[], T]) -> T:
         """What `task` gives; meanwhile the client is told of its progress, if it wants to be."""
@@ -201,7 +203,7 @@ class _Query:
             frames = formats.NativeFrames(revision, columns)
             if not statement.selects:  # chdb streams nothing else by blocks; what these say is one block
                 answer, outcome = execution.run_whole(connection, statement.plain, "Native", parameters)
-                self._send(frames.frame(answer), output_format, outcome)
+                self._send(frames.frame(answer) if answer else b"", output_format, outcome)
                 return
         with execution.ResultStream(self.engine, connection, statement, output_format, parameters, frames) as stream:
             held = self._hold(stream)
@@ -209,12 +211,19 @@ class _Query:
                 self._forward(stream, output_format)
                 return
             with held:
-                outcome = stream.outcome()
-                if outcome.result_rows == 0 and native:
-                    columns = execution.columns(connection, statement.body, statement.selects, parameters)
-                    self._send(formats.empty_native_block(columns, revision), output_format, outcome)
-                    return
+                try:
+                    outcome = stream.outcome()
+                except WarehouseError:
+                    if self._is_sent_by_a_server(output_format) and (rows := held.read()):
+                        self.answer.start(self._headers(output_format, Outcome()))
+                        self.answer.write(rows)
+                    raise
                 self._send_file(held, output_format, outcome)
+
+    def _is_sent_by_a_server(self, output_format: str) -> bool:
+        """Whether rows before an error are out, status and all: a server sends each block as it comes. Here they are with
+        us still, as far as it can be told that there are any: other formats write something before the first row."""
+        return formats.begins_with_rows(output_format) and not self._to_the_end and self._held_bytes <= _HELD_BYTES
 
     def _pieces(self, stream: execution.ResultStream) -> Iterator[bytes]:
         """The result as it comes. Until its headers are out, the client is told of the progress."""
@@ -228,17 +237,23 @@ class _Query:
     def _started(self) -> bool:
         return self.answer.response.started
 
+    @property
+    def _to_the_end(self) -> bool:
+        waits = self.request.wait_end_of_query
+        return self.settings.on("http_wait_end_of_query") if waits is None else waits
+
+    @property
+    def _held_bytes(self) -> int:
+        return max(_HELD_BYTES, self.request.buffer_size or self.settings.number("http_response_buffer_size"))
+
     def _hold(self, stream: execution.ResultStream) -> IO[bytes] | None:
         """The whole result, if it is small or the client waits for its end; else None, the start being kept."""
         held = tempfile.SpooledTemporaryFile(_SPOOL_BYTES)  # noqa: SIM115 (handed on to the caller)
-        waits = self.request.wait_end_of_query
-        to_the_end = self.settings.on("http_wait_end_of_query") if waits is None else waits
-        most = max(_HELD_BYTES, self.request.buffer_size or self.settings.number("http_response_buffer_size"))
         size = 0
         for piece in self._pieces(stream):
             held.write(piece)
             size += len(piece)
-            if size >= most and not to_the_end:
+            if size >= self._held_bytes and not self._to_the_end:
                 held.seek(0)
                 self._start = held.read()
                 held.close()
@@ -271,14 +286,15 @@ class _Query:
             self.answer.write(piece)
         self.answer.finish()
 
-    def _send(self, body: bytes, output_format: str, outcome: Outcome) -> None:
+    def _send(self, body: bytes, output_format: str | None, outcome: Outcome) -> None:
         self.lease.release()
         self.answer.send(body, self._headers(output_format, outcome))
 
-    def _headers(self, output_format: str, outcome: Outcome) -> dict[str, str]:
+    def _headers(self, output_format: str | None, outcome: Outcome) -> dict[str, str]:
+        """`output_format` None: of a statement that has no result, such as DDL; one without rows has."""
         return {
-            "Content-Type": formats.content_type(output_format),
-            "X-ClickHouse-Format": output_format,
+            "Content-Type": formats.content_type(output_format or ""),
+            **({"X-ClickHouse-Format": output_format} if output_format else {}),
             "X-ClickHouse-Summary": summary_json(outcome.counts()),
             **self._extra,
         }

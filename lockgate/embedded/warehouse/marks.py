@@ -25,21 +25,30 @@ _QUOTA_KEY = f"decodeURLComponent(regexpExtract(Settings['{SETTING}'], {_PATTERN
 _QUERY_ID = f"regexpExtract(Settings['{SETTING}'], {_PATTERN}, 3)"
 
 
+# what `Statement.into` adds to a text, taken out again; a FORMAT of the client's own stands there without quotes
+_OUTFILE = r"'\nINTO OUTFILE \'[^\']*/pipes/[0-9]+\' APPEND (?:(FORMAT \\w+ )|FORMAT `\\w+` )'"
+_BLANK = r"'^/\\*\\*/(\\s)'"
+_QUERY = f"replaceRegexpOne(replaceRegexpOne(query, {_OUTFILE}, '\\\\1'), {_BLANK}, '\\\\1')"
+
+
 def _with_true_names(table: str, condition: str) -> str:
-    """A SELECT of `table` with user and query id as the client knows them, and the engine's id beside them."""
+    """A SELECT of `table` with user, query id and text as the client knows them, and the engine's id beside them."""
     named = (
         f"{_USER} AS user, {_USER} AS initial_user, {_QUOTA_KEY} AS quota_key, "
-        f"{_QUERY_ID} AS query_id, {_QUERY_ID} AS initial_query_id"
+        f"{_QUERY_ID} AS query_id, {_QUERY_ID} AS initial_query_id, {_QUERY} AS query"
     )
     return f"SELECT * REPLACE ({named}) FROM (SELECT *, query_id AS engine_query_id FROM {table}) WHERE {condition}"
 
 
+ENGINE_LOG = "engine_query_log"  # of the database `system`, where `query_log` is our view of it
+_CLIENTS_ONLY = f"{_USER} != '' AND position(query, '{SETTING}') = 0"
 QUERY_LOG = (
     f"CREATE DATABASE IF NOT EXISTS {names.OPS}",
     # the engine makes the table when it first writes to it, and a view needs one
     "SYSTEM FLUSH LOGS query_log",
-    f"CREATE OR REPLACE VIEW {names.OPS}.query_log AS "
-    + _with_true_names("system.query_log", f"{_USER} != '' AND position(query, '{SETTING}') = 0"),
+    f"CREATE OR REPLACE VIEW {names.OPS}.query_log AS " + _with_true_names(f"system.{ENGINE_LOG}", _CLIENTS_ONLY),
+    "CREATE OR REPLACE VIEW system.query_log AS "
+    f"SELECT * EXCEPT engine_query_id FROM ({_with_true_names(f'system.{ENGINE_LOG}', _CLIENTS_ONLY)})",
 )
 
 

@@ -48,13 +48,13 @@ class Lease:
     def prepare(self, request: Request, roles: tuple[str, ...], borrowed: bool) -> None:
         """Put the request's settings, database and roles on. `borrowed`: what it replaces is to come back later."""
         statements = []
-        if self.home is not None:
-            statements.append(use(self.home))
-            self.home = None
         if request.database:
-            if borrowed:
+            if borrowed and self.home is None:  # else the last request's is on, which may be gone by now
                 self.home = self.connection.rows(f"{marks.OWN}SELECT currentDatabase()")[0][0]
             statements.append(use(request.database))
+        elif self.home is not None:
+            statements.append(use(self.home))
+            self.home = None
         if borrowed:
             self._remember([name for name in request.settings if name not in self.before])
         changed = {name: value for name, value in request.settings.items() if self.applied.get(name) != value}
@@ -84,12 +84,16 @@ class Lease:
         row = self.connection.run(f"{marks.OWN}SELECT [{values}]", "JSONCompactColumns").bytes()
         return [str(value) for value in json.loads(row)[0][0]]
 
-    def forget(self) -> None:
-        """The client has changed settings or the database itself (SET, USE): they are the session's own from now on."""
-        self.home = None
-        self.applied = {}
-        self.before = {}
+    def keep(self, first: str, names: frozenset[str]) -> None:
+        """The client has said USE, or has SET `names` itself: that is the session's own from now on. What came with the
+        URL of the same request is not."""
+        if first == "USE":
+            self.home = None
+            return
         self.has_settings = True
+        for name in [*self.applied] if "profile" in names else names:
+            self.applied.pop(name, None)
+            self.before.pop(name, None)
 
     def http_settings(self, request: Request) -> dict[str, str]:
         """Values of HTTP_SETTINGS: the request's, and in a session also those that it set itself."""

@@ -166,9 +166,15 @@ class Statement:
         return self.first in reading and not (self.first == "WITH" and self.inserts)
 
     def into(self, path: str, format_name: str) -> bytes:
-        """The statement, writing its result in `format_name` into `path` of the engine's machine."""
-        into = f"\nINTO OUTFILE {literal(path)} APPEND FORMAT {identifier(format_name)} "
-        return self.body + into.encode() + self.tail
+        """The statement, writing its result in `format_name` into `path` of the engine's machine.
+
+        A format of the statement's own has no quotes, one of ours has: the query log shows what was asked (`marks`).
+        """
+        own = self.format is not None and self.format.isidentifier()
+        name = format_name if own else identifier(format_name)
+        into = f"\nINTO OUTFILE {literal(path)} APPEND FORMAT {name} "
+        blank = b"/**/" if self.body[:1].isspace() else b""  # the engine would log it without
+        return blank + self.body + into.encode() + self.tail
 
     @property
     def plain(self) -> bytes:
@@ -224,6 +230,12 @@ def setting_of(sql: bytes, name: str) -> str | None:
         if (word.text.decode("latin-1"), equals.text) == (name, b"=") and value.kind in ("string", "heredoc", "number"):
             return value.text.decode(errors="replace")
     return None
+
+
+def settings_of_set(sql: bytes) -> frozenset[str]:
+    """The names to which `SET a = …, b = …` gives values; of any other statement nothing that matters."""
+    pairs = itertools.pairwise(tokens(sql))
+    return frozenset(name.text.decode("latin-1").strip('`"') for name, after in pairs if after.text == b"=")
 
 
 @dataclass(frozen=True)

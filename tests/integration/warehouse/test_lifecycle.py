@@ -47,7 +47,8 @@ def test_kill_9_loses_no_acknowledged_insert_and_reopening_is_quick(tmp_path: Pa
     running.ask("CREATE DATABASE d")
     running.ask("CREATE TABLE d.t (a UInt64, b String) ENGINE = MergeTree ORDER BY a")
     running.ask("CREATE TABLE t_default (a UInt64) ENGINE = MergeTree ORDER BY a")
-    running.ask("INSERT INTO t_default VALUES (5)")
+    running.ask("INSERT INTO t_default VALUES (5)", query_id="before the kill")
+    running.ask("SYSTEM FLUSH LOGS query_log")
     acknowledged = 0
     stop = threading.Event()
 
@@ -75,6 +76,7 @@ def test_kill_9_loses_no_acknowledged_insert_and_reopening_is_quick(tmp_path: Pa
     assert count in (acknowledged, acknowledged + 100)  # the last one may have been stored before it could be answered
     assert unique == count
     assert again.ask("SELECT a FROM t_default") == "5"
+    assert again.ask("SELECT DISTINCT user FROM ops.query_log WHERE query_id = 'before the kill'") == "platform"
     assert again.stop() == 0
 
 

@@ -44,6 +44,27 @@ def test_in_a_session_each_request_is_logged_under_its_own_id(warehouse: Running
         assert [row[0] for row in logged(warehouse, f"in-session-{number}")] == ["gate"]
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "\n  SELECT 1 AS x",
+        "SELECT 1 AS x\nFORMAT TSV",
+        "SELECT 'a' FORMAT JSON SETTINGS max_threads = 1",
+        "SHOW DATABASES",
+    ],
+)
+def test_the_engines_own_log_has_the_clients_names_and_text(warehouse: RunningWarehouse, sql: str) -> None:
+    query_id = f"text-{sum(sql.encode())}"
+    warehouse.ask(sql, query_id=query_id)
+    warehouse.ask("SYSTEM FLUSH LOGS")
+    found = warehouse.request(
+        "SELECT user, query FROM system.query_log "
+        "WHERE query_id = {id:String} AND type = 'QueryFinish' AND NOT is_internal FORMAT TSVRaw",
+        param_id=query_id,
+    )
+    assert found.text.rstrip() == f"platform\t{sql}"
+
+
 def test_analysts_can_read_it(warehouse: RunningWarehouse) -> None:
     assert int(warehouse.ask("SELECT count() FROM ops.query_log", user="analyst")) >= 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 from .conftest import RunningWarehouse
 
@@ -32,6 +33,29 @@ def test_what_a_request_brings_does_not_stay(warehouse: RunningWarehouse, databa
     assert warehouse.ask(look, session_id="s3") == "50\tfalse\tdefault"
     assert warehouse.request("SELECT 1", session_id="s3", database=database, no_such=1).status == 404
     assert warehouse.ask(look, session_id="s3") == "50\tfalse\tdefault"
+
+
+def test_set_and_use_keep_what_they_say_and_nothing_of_their_url(warehouse: RunningWarehouse, database: str) -> None:
+    look = (
+        "SELECT getSetting('max_block_size'), getSetting('max_threads'), getSetting('async_insert'), currentDatabase()"
+    )
+    url: dict[str, Any] = {"max_threads": 3, "max_block_size": 60, "database": database}
+    warehouse.ask("SET max_block_size = 50, async_insert = 1", session_id="s8", **url)
+    assert warehouse.ask(look, session_id="s8", max_threads=7) == "50\t7\ttrue\tdefault"
+    assert warehouse.ask(look, session_id="s8", **url) == f"60\t3\ttrue\t{database}"
+    warehouse.ask("USE system", session_id="s8", **url)
+    assert warehouse.ask(look, session_id="s8", max_threads=7) == "50\t7\ttrue\tsystem"
+
+
+def test_a_session_outlives_the_database_that_its_requests_name(warehouse: RunningWarehouse) -> None:
+    """As dbt does: name it in the URL, drop it, make it again without naming it."""
+    warehouse.ask("CREATE DATABASE passing")
+    warehouse.ask("SELECT 1", session_id="s7", database="passing")
+    warehouse.ask("DROP DATABASE passing SYNC", session_id="s7", database="passing")
+    assert warehouse.ask("SELECT currentDatabase()", session_id="s7") == "default"
+    warehouse.ask("CREATE DATABASE passing", session_id="s7")
+    assert warehouse.ask("SELECT currentDatabase()", session_id="s7", database="passing") == "passing"
+    warehouse.ask("DROP DATABASE passing SYNC")
 
 
 def test_a_session_ends_after_its_timeout(warehouse: RunningWarehouse) -> None:

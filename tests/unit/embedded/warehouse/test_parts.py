@@ -40,11 +40,6 @@ def test_errors_of_the_engine(text: str, code: int, name: str, status: int, inne
     )
 
 
-def test_an_empty_native_block() -> None:
-    assert formats.empty_native_block([("a", "UInt8")]) == b"\x01\x00\x01a\x05UInt8"
-    assert formats.empty_native_block([("n" * 200, "String")])[2:4] == b"\xc8\x01"
-
-
 def test_native_blocks_of_newer_clients() -> None:
     """BlockInfo before each block; the zone of a DateTime, which older clients are not told."""
     info = b"\x01\x00\x02\xff\xff\xff\xff\x00"
@@ -55,8 +50,6 @@ def test_native_blocks_of_newer_clients() -> None:
     assert formats.NativeFrames(1, columns).frame(block) == info + block
     twice = block + b"\x01d\x08DateTime"  # in the data
     assert formats.NativeFrames(54405, columns).frame(twice) == info + twice
-    assert formats.empty_native_block(columns[:1], 54405) == info + b"\x01\x00\x01d\x0fDateTime('UTC')"
-    assert formats.empty_native_block(columns[:1]) == b"\x01\x00\x01d\x08DateTime"
 
 
 def test_content_types() -> None:
