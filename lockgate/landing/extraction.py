@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lockgate.contracts import Contract
+from lockgate.core.types import plain
 
 # The oldest event time that lands (UTC); gates that look at times use it too, or they would hold for ever what landing let in.
 # Marts count windows in 32-bit seconds since 1970, and a zone of theirs may be up to a day away from UTC.
@@ -34,7 +35,7 @@ class Field:
 
     name: str  # the column
     paths: tuple[str, ...]
-    type: str  # of the column, without Nullable
+    type: str  # of its values, without Nullable
     required: bool
 
     @property
@@ -60,7 +61,7 @@ def fields(contract: Contract) -> list[Field]:
         Field("event_id", identity.paths, "String", identity.otherwise == "quarantine"),
         Field("event_at", contract.event_time.paths, "DateTime64(6, 'UTC')", True),
         Field("event_kind", contract.kind.paths, "String", True),
-        *(Field(name, a.paths, a.type, a.required) for name, a in contract.attributes.items()),
+        *(Field(name, a.paths, plain(a.type), a.required) for name, a in contract.attributes.items()),
     ]
 
 
@@ -176,16 +177,20 @@ def _converted(field: Field) -> str:
             f"match(ifNull({text}, ''), '{_EPOCH}'), fromUnixTimestamp64Micro(toInt64({seconds} * 1000000), 'UTC'), NULL)"
         )
     decimal = _DECIMAL.fullmatch(kind)
-    if decimal:  # digits beyond the scale would be cut in silence
-        scale = decimal[2]
-        plain = f"'^[-+]?\\\\d+(\\\\.\\\\d{{0,{scale}}}0*)?$'"
+    if (
+        decimal
+    ):  # digits beyond the scale would be cut in silence, and the engine holds more before the point than the type says
+        precision, scale = int(decimal[1]), int(decimal[2])
+        whole = precision - scale
+        before_point = f"(0+|0*[1-9]\\\\d{{0,{whole - 1}}})" if whole else "0+"
+        shape = f"'^[-+]?{before_point}(\\\\.\\\\d{{0,{scale}}}0*)?$'"
         number = f"toDecimal128OrNull({text}, {scale})"
-        fits = f"match(ifNull({text}, ''), {plain}) AND {_as_written(field, plain, number, scale)}"
+        fits = f"match(ifNull({text}, ''), {shape}) AND {_as_written(field, shape, number, scale)}"
         return f"if({fits}, accurateCastOrNull({number}, '{kind}'), NULL)"
     return f"to{kind}OrNull({text})"
 
 
-def _as_written(field: Field, plain: str, number: str, scale: str) -> str:
+def _as_written(field: Field, shape: str, number: str, scale: int) -> str:
     """Whether the event's own text has this number somewhere under one of the field's keys.
 
     The engine reads a JSON number with a fraction as a 64-bit float: 12345678901234.5678 comes out as 12345678901234.568. Up to
@@ -194,7 +199,7 @@ def _as_written(field: Field, plain: str, number: str, scale: str) -> str:
     keys = "|".join(re.escape(path.rpartition(".")[2]) for path in field.paths)
     literal = _quoted(f'"(?:{keys})"\\s*:\\s*"?([-+]?[0-9][-+0-9.eE]*)')
     same = f"toDecimal128OrNull(literal, {scale}) = {number}"
-    written = f"match(literal, {plain}) OR match(literal, '^[-+]?[0-9.]{{1,16}}[eE]')"
+    written = f"match(literal, {shape}) OR match(literal, '^[-+]?[0-9.]{{1,16}}[eE]')"
     return f"arrayExists(literal -> ({written}) AND {same}, extractAll(raw, {literal}))"
 
 

@@ -13,6 +13,8 @@ from datetime import timedelta
 
 from lockgate.clients.warehouse import Warehouse
 from lockgate.contracts import Contract, Retention
+from lockgate.core.types import column_type
+from lockgate.landing.columns import differences, follow, follow_views
 from lockgate.landing.extraction import columns, detail, extracted, extracted_columns, reason
 from lockgate.names import LEDGER, OPS, QUARANTINE, STAGING, STAGING_RAW, VISIBLE, inbox, staging, staging_raw
 
@@ -47,10 +49,6 @@ CREATE TABLE IF NOT EXISTS {VISIBLE} (
 """
 
 
-class ContractChangedError(RuntimeError):
-    """A contract asks for another type than the staging table has; the message names the column and both types."""
-
-
 def _origin(with_codec: bool = True) -> str:
     return ", ".join(f"{name} {kind} {codec if with_codec else ''}".strip() for name, kind, codec in ORIGIN_COLUMNS)
 
@@ -78,7 +76,7 @@ TTL {_expiry(longest)}
 def attribute_columns(contract: Contract) -> dict[str, str]:
     """Column → ClickHouse type of what the contract itself defines."""
     fixed = {"event_id": "String", "event_at": "DateTime64(6, 'UTC')", "event_kind": "LowCardinality(String)"}
-    return fixed | {name: f"Nullable({a.type})" for name, a in contract.attributes.items()}
+    return fixed | {name: column_type(a.type) for name, a in contract.attributes.items()}
 
 
 def staging_raw_table(contract: Contract) -> str:
@@ -232,6 +230,7 @@ def _follow_retention(warehouse: Warehouse, table: str, columns: Sequence[str], 
 
 
 def _ensure_stream(warehouse: Warehouse, contract: Contract, digest: str) -> None:
+    table = staging_raw(contract.stream)
     warehouse.command(staging_raw_table(contract))
     have = dict(
         warehouse.rows(
@@ -239,19 +238,12 @@ def _ensure_stream(warehouse: Warehouse, contract: Contract, digest: str) -> Non
             {"stream": contract.stream},
         )
     )
-    added = []
-    for name, kind in attribute_columns(contract).items():
-        if name not in have:
-            added.append(f"ADD COLUMN {name} {kind}")
-        elif have[name] != kind:
-            raise ContractChangedError(
-                f"contracts/{contract.stream}.yml: {name} is {kind} there, but {have[name]} in staging; give the attribute a"
-                " new name, or put the type back"
-            )
-    if added:
-        warehouse.command(f"ALTER TABLE {staging_raw(contract.stream)} {', '.join(added)}")
+    follow(warehouse, table, differences(contract.stream, have, attribute_columns(contract)))
+    # Whoever reads has the wider types before a wider value can land.
+    warehouse.command(staging_view(contract))
+    follow_views(warehouse, staging(contract.stream))
     keep = contract.retention
-    _follow_retention(warehouse, staging_raw(contract.stream), _expiring_columns(keep), keep.rows)
+    _follow_retention(warehouse, table, _expiring_columns(keep), keep.rows)
     views = landing_views(contract)
     for name, _ in reversed(views):
         warehouse.command(f"DROP TABLE IF EXISTS {name} SYNC")

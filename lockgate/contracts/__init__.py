@@ -13,16 +13,9 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from lockgate.core.types import canonical
 from lockgate.names import check_identifier
 
-# The ClickHouse types that an attribute may have. Each can be read from JSON text with a function that yields NULL
-# where the text does not fit (landing.tables), so that a misfit is quarantined and never becomes a default.
-SCALAR_TYPES = frozenset(
-    {"String", "Bool", "Date", "Float64", "UUID"}
-    | {f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)}
-)
-_DECIMAL = re.compile(r"Decimal\((\d{1,2}), ?(\d{1,2})\)")
-_DATETIME = "DateTime64(6, 'UTC')"
 _DURATION = re.compile(r"(\d+)\s*(ms|s|m|h|d)")
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -84,15 +77,7 @@ class Attribute(Located):
     @field_validator("type")
     @classmethod
     def known_type(cls, value: str) -> str:
-        decimal = _DECIMAL.fullmatch(value)
-        if decimal and 1 <= int(decimal[1]) <= 38 and int(decimal[2]) <= int(decimal[1]):
-            return f"Decimal({decimal[1]}, {decimal[2]})"
-        if value == "DateTime":
-            return _DATETIME
-        if value not in SCALAR_TYPES and value != _DATETIME:
-            known = ", ".join(sorted(SCALAR_TYPES))
-            raise ValueError(f"unknown type {value!r}; a promoted attribute is one of {known}, Decimal(p, s), DateTime")
-        return value
+        return canonical(value)
 
 
 class Retention(_Model):
