@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tick": ("lockgate.cli.tick:tick", "One minute's work now: land, gate, build, publish."),
     "seal": ("lockgate.cli.tick:seal", "Say that a stream is complete up to a time."),
     "land": ("lockgate.cli.land:land", "Partitions that have stopped, and going on with them."),
+    "contract": ("lockgate.cli.contract:contract", "What a change of contract does, and filling history."),
     "gates": ("lockgate.cli.gates:gates", "What landed and has not passed its gate."),
     "recon": ("lockgate.cli.recon:app", "Old tables against new marts: measure, judge, report."),
     "replay": ("lockgate.cli.replay:replay", "Send recorded events into their stream's topic."),

@@ -27,6 +27,8 @@ _ISO = (
     r"(([01]\\d|2[0-3]):[0-5]\\d|24:00)(:([0-5]\\d|60)([.]\\d+)?)?( ?(Z|UTC|GMT|[-+]([01]\\d|2[0-3]):?([0-5]\\d)?))?$"
 )
 _EPOCH = r"^\\d{1,11}(\\.\\d+)?$"
+# A quoted text, or a word outside of any.
+_TOKEN = re.compile(r"'(?:\\.|[^'\\])*'|`[^`]*`|\w+")
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,19 @@ def extracted_columns(contract: Contract) -> list[tuple[str, str]]:
     return columns
 
 
+def renamed(steps: Iterable[tuple[str, str]], prefix: str, **instead: str) -> list[tuple[str, str]]:
+    """The same steps under aliases with a prefix, for statements over a table whose columns might be called the same.
+
+    `instead`: other expressions for some aliases, such as where `raw` comes from.
+    """
+    given = dict(steps)
+
+    def written(token: re.Match[str]) -> str:
+        return prefix + token[0] if token[0] in given else token[0]
+
+    return [(prefix + alias, instead.get(alias) or _TOKEN.sub(written, step)) for alias, step in given.items()]
+
+
 def _text(field: Field, structures: list[dict[str, object]]) -> list[tuple[str, str]]:
     scalars, containers = [], []
     for path in field.paths:
@@ -203,10 +218,14 @@ def _as_written(field: Field, shape: str, number: str, scale: int) -> str:
     return f"arrayExists(literal -> ({written}) AND {same}, extractAll(raw, {literal}))"
 
 
+def promoted_keys(wanted: Iterable[Field]) -> set[str]:
+    """Keys of an event that are columns as a whole, so that nothing of them is left for `_extra`."""
+    paths = {path for field in wanted for path in field.paths}
+    return {path for path in paths if "." not in path} - {path.split(".")[0] for path in paths if "." in path}
+
+
 def _extra(wanted: list[Field]) -> str:
-    whole = sorted({path for f in wanted for path in f.paths if "." not in path})
-    shared = {path.split(".")[0] for f in wanted for path in f.paths if "." in path}
-    promoted = [key for key in whole if key not in shared]
+    promoted = sorted(promoted_keys(wanted))
     if not promoted:
         return "mapFromArrays(pairs.1, pairs.2)"
     listed = ", ".join(map(_quoted, promoted))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import datetime
+
 from psycopg import Connection
 from psycopg.types.json import Jsonb
 
@@ -39,12 +42,18 @@ def advance(connection: Connection[Row], topic_no: int, partition: int) -> None:
         " version = nextval('change_version') WHERE topic_no = %s AND partition = %s",
         (visible, Jsonb(exceptions), *last, topic_no, partition),
     )
+    hours = connection.execute("SELECT DISTINCT hour FROM batch_hour WHERE batch_id = ANY(%s)", (passed,)).fetchall()
+    touch(connection, state["stream"], [row["hour"] for row in hours])
+    connection.execute("DELETE FROM batch_hour WHERE batch_id = ANY(%s)", (passed,))
+
+
+def touch(connection: Connection[Row], stream: str, hours: Iterable[datetime]) -> None:
+    """Give event hours of a stream new versions: what was built from the ones before is stale."""
     # The number is drawn again where the row exists: it was waited for, and must be newer than what stands there.
     connection.execute(
         "INSERT INTO stream_hour (stream, hour, version)"
-        " SELECT %s, hour, nextval('change_version') FROM (SELECT DISTINCT hour FROM batch_hour WHERE batch_id = ANY(%s)"
+        " SELECT %s, hour, nextval('change_version') FROM (SELECT DISTINCT hour FROM unnest(%s::timestamptz[]) AS u(hour)"
         "   ORDER BY hour) h"
         " ON CONFLICT (stream, hour) DO UPDATE SET version = nextval('change_version')",
-        (state["stream"], passed),
+        (stream, list(hours)),
     )
-    connection.execute("DELETE FROM batch_hour WHERE batch_id = ANY(%s)", (passed,))
