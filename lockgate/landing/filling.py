@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
 
@@ -126,7 +126,7 @@ class Filler:
 
     def fill(
         self, contract: Contract, attribute: str, first: date | None = None, last: date | None = None
-    ) -> Iterator[Day]:
+    ) -> Generator[Day, None, None]:
         """Fill the days of arrival from `first` to `last`, both included, the oldest first: its bytes expire next.
 
         The table must have the column (`ensure_tables`). Raises LeaseLostError where another fill of the stream is going on,
