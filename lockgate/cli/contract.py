@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import getpass
+import json
+import sys
 from datetime import datetime
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from lockgate.contracts import ContractError
+import spark_jobs
+from expectations.statements import every_suite
+from lockgate.contracts import ContractError, baseline, load_contracts
+from lockgate.contracts.changes import Effect
+from lockgate.impact.dbt_files import read_project
+from lockgate.impact.judging import Judged, judge
+from lockgate.impact.readers import Sources
 from lockgate.landing.filling import Counts, Day, Filler
 from lockgate.landing.tables import ensure_tables
 from lockgate.ledger.fills import Fills
@@ -18,6 +27,76 @@ from lockgate.settings import Settings
 contract = typer.Typer(help="What a change of contract does, and filling history.", no_args_is_help=True)
 
 _DAY = ["%Y-%m-%d"]
+
+
+@contract.command("diff")
+def diff(
+    against: Annotated[
+        str | None, typer.Option(help="A git revision, or a folder; default: the versions that were accepted.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the changes for machines.")] = False,
+) -> None:
+    """Show what changed in contracts, what each change does, and whom it touches and breaks. Exit code 1 where one breaks.
+
+    No server is asked: the SQL of models and suites is held against empty tables in an engine of its own.
+    """
+    judged = _judged(Settings(), against)
+    if as_json:
+        print(json.dumps([_as_json(j) for j in judged]))
+    else:
+        _print_changes(judged)
+    raise typer.Exit(1 if any(j.effect is Effect.BREAKS for j in judged) else 0)
+
+
+@contract.command("accept")
+def accept(
+    breaking: Annotated[
+        bool, typer.Option("--breaking", help="Accept changes that break something, knowingly.")
+    ] = False,
+) -> None:
+    """Make what contracts say now the versions that later changes are held against. Refused where a change breaks something."""
+    settings = Settings()
+    judged = _judged(settings, None)
+    _print_changes(judged)
+    if any(j.effect is Effect.BREAKS for j in judged) and not breaking:
+        print("not accepted: mend what breaks, or say --breaking", file=sys.stderr)
+        raise typer.Exit(1)
+    baseline.accept(settings.contracts)
+    print(f"accepted: {settings.contracts / baseline.ACCEPTED}")
+
+
+def _judged(settings: Settings, against: str | None) -> list[Judged]:
+    before = baseline.accepted(settings.contracts) if against is None else baseline.against(settings.contracts, against)
+    project = read_project(settings.dbt_project)
+    jobs = Path(spark_jobs.__file__).parent
+    sources = Sources(project, lambda streams: every_suite(project.marts, streams), jobs)
+    return judge(before, load_contracts(settings.contracts), sources)
+
+
+def _as_json(judged: Judged) -> dict[str, Any]:
+    change = judged.change
+    return {
+        "stream": change.stream,
+        "subject": change.subject,
+        "what": change.what,
+        "effect": judged.effect.name.lower(),
+        "means": change.means,
+        "touches": list(judged.touches),
+        "breaks": [{"reader": reader, "why": why} for reader, why in judged.breaks],
+    }
+
+
+def _print_changes(judged: list[Judged]) -> None:
+    for one in judged:
+        change = one.change
+        print(f"{one.effect.name.lower():<9} {change.stream}: {change.subject}: {change.what}")
+        print(f"          {change.means}")
+        if one.touches:
+            print(f"          touches {', '.join(one.touches)}")
+        for reader, why in one.breaks:
+            print(f"          breaks {reader}: {why}")
+    if not judged:
+        print("contracts say what they said")
 
 
 @contract.command("fill")

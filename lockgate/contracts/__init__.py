@@ -19,6 +19,9 @@ from lockgate.names import check_identifier
 _DURATION = re.compile(r"(\d+)\s*(ms|s|m|h|d)")
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
+# Formats of messages; landing has a decoder for each (landing.decoders).
+FORMATS = ("json",)
+
 # Columns that the platform and every stream have; an attribute may not take their names.
 RESERVED_COLUMNS = frozenset({"event_id", "event_at", "event_kind"})
 
@@ -97,7 +100,7 @@ class Contract(_Model):
     owner: str
     topic: str = Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")
     partitions: int = Field(ge=1, le=10_000)
-    format: Literal["json"] = "json"
+    format: str = Field("json", description="how a message says its attributes: one of FORMATS")
     kind: Located
     identity: Identity
     event_time: EventTime
@@ -111,6 +114,13 @@ class Contract(_Model):
         check_identifier(value)
         if value == "quarantine" or "__" in value:
             raise ValueError(f"{value!r} is a name that the platform uses itself")
+        return value
+
+    @field_validator("format")
+    @classmethod
+    def known_format(cls, value: str) -> str:
+        if value not in FORMATS:
+            raise ValueError(f"unknown format {value!r}; known are {', '.join(FORMATS)}")
         return value
 
     @model_validator(mode="after")

@@ -79,6 +79,24 @@ def attribute_columns(contract: Contract) -> dict[str, str]:
     return fixed | {name: column_type(a.type) for name, a in contract.attributes.items()}
 
 
+def staging_types(contract: Contract) -> dict[str, str]:
+    """Column → type of `staging.<stream>`, as its readers see it."""
+    origin = {name: kind for name, kind, _ in ORIGIN_COLUMNS if name != "_generation"}
+    rest = {"_extra": "Map(String, String)", "_raw": "String"}
+    return origin | {"_landed_at": "DateTime64(3, 'UTC')"} | attribute_columns(contract) | rest
+
+
+# The same of `staging.quarantine`.
+QUARANTINE_TYPES = {
+    "stream": "LowCardinality(String)",
+    **{name: kind for name, kind, _ in ORIGIN_COLUMNS if name != "_generation"},
+    "_landed_at": "DateTime64(3, 'UTC')",
+    "reason": "LowCardinality(String)",
+    "detail": "String",
+    "_raw": "Nullable(String)",
+}
+
+
 def staging_raw_table(contract: Contract) -> str:
     keep = contract.retention
     attributes = ", ".join(
@@ -148,16 +166,11 @@ def landing_views(contract: Contract) -> list[tuple[str, str]]:
 
 def staging_view(contract: Contract) -> str:
     """Rows of committed offsets and live generations: the only reader of `staging_raw`."""
-    origin = [name for name, _, _ in ORIGIN_COLUMNS if name != "_generation"]
-    columns = [*origin, "_landed_at", *attribute_columns(contract), "_extra", "_raw"]
-    return _visible_rows(staging(contract.stream), staging_raw(contract.stream), columns)
+    return _visible_rows(staging(contract.stream), staging_raw(contract.stream), list(staging_types(contract)))
 
 
 def quarantine_view() -> str:
-    origin = [name for name, _, _ in ORIGIN_COLUMNS if name != "_generation"]
-    return _visible_rows(
-        f"{STAGING}.quarantine", QUARANTINE, ["stream", *origin, "_landed_at", "reason", "detail", "_raw"]
-    )
+    return _visible_rows(f"{STAGING}.quarantine", QUARANTINE, list(QUARANTINE_TYPES))
 
 
 def _visible_rows(view: str, table: str, columns: list[str]) -> str:
