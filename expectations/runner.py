@@ -1,7 +1,7 @@
 """Run one suite over one table and say what came out; anything that goes wrong on the way is a failed gate.
 
-Belongs here: finding the suite, the deadline, the engine kept warm between calls, fetching failing rows. Does not: what
-counts as failed (`outcome`), Great Expectations itself (`engine`).
+Belongs here: the deadline, the engine kept warm between calls, fetching failing rows. Does not:
+finding a suite (`loading`), what counts as failed (`outcome`), Great Expectations itself (`engine`).
 """
 
 from __future__ import annotations
@@ -13,16 +13,15 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from expectations import outcome
-from expectations.parameters import ParameterError, bind, quoted_table
-from expectations.rules import Rule, Suite
+from expectations.loading import SuiteError, load_suite, rendered
+from expectations.parameters import ParameterError, quoted_table
+from expectations.rules import Rule
 from lockgate.clients.errors import ClientError
 from lockgate.clients.warehouse import Warehouse
 from lockgate.contracts import load_contracts
-from lockgate.names import check_identifier
 from lockgate.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,10 +30,6 @@ if TYPE_CHECKING:
 DEFAULT_TIMEOUT_SECONDS = 60.0
 
 logger = logging.getLogger(__name__)
-
-
-class SuiteError(RuntimeError):
-    """A suite cannot be run: unknown, broken or without rules. The message says which and why."""
 
 
 class GateTimeout(SuiteError):
@@ -65,39 +60,6 @@ def run(
         reason = f"{type(error).__name__}: {error}"
     _forget_engines()
     return outcome.failed(suite, table, reason, time.monotonic() - started)
-
-
-def load_suite(name: str) -> Suite:
-    """The suite of `expectations/suites/<name>.py`. Raises SuiteError."""
-    try:
-        check_identifier(name)
-        module = importlib.import_module(f"expectations.suites.{name}")
-        suite = module.SUITE
-    except ModuleNotFoundError as error:
-        if error.name == f"expectations.suites.{name}":
-            raise SuiteError(f"there is no suite {name!r}: write expectations/suites/{name}.py") from error
-        raise SuiteError(f"suite {name!r} cannot be loaded: {error}") from error
-    except (ValueError, AttributeError, ImportError, SyntaxError, NameError, TypeError) as error:
-        raise SuiteError(f"suite {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
-    if not isinstance(suite, Suite):
-        raise SuiteError(f"suite {name!r} cannot be loaded: SUITE is not an expectations.rules.Suite")
-    if not suite.rules:
-        raise SuiteError(f"suite {name!r} has no rules: a gate that asks nothing does not open")
-    return suite
-
-
-def rendered(suite: Suite, table: str, parameters: Mapping[str, Any]) -> Suite:
-    """The suite with table and parameters written into its SQL. Raises ParameterError or SuiteError."""
-    values = {"table": quoted_table(table), **bind(suite.parameters, parameters)}
-    try:
-        rules = tuple(_rendered_rule(rule, values) for rule in suite.rules)
-    except (KeyError, IndexError) as error:
-        raise SuiteError(f"a rule names {{{error.args[0]}}}, which is no parameter of its suite") from error
-    return replace(suite, rules=rules)
-
-
-def _rendered_rule(rule: Rule, values: Mapping[str, object]) -> Rule:
-    return replace(rule, observed=rule.observed.format(**values), failing=rule.failing.format(**values))
 
 
 def _run(

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -40,7 +41,7 @@ class Endpoint:
     host: str
     port: int
     user: str
-    password: str
+    password: str = field(repr=False)
     secure: bool = False
 
     @property
@@ -75,6 +76,39 @@ def kept_settings(home: Path) -> dict[str, Any]:
         raise SettingsError(f"{path} cannot be read ({error}): mend it, or remove it") from error
 
 
+def _revealed(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret else None
+
+
+def _kafka_faults(protocol: str, mechanism: str | None, given: set[str]) -> Iterator[str]:
+    """What contradicts itself or is missing in how Kafka is reached. `given`: the variables that have a value."""
+    sasl, ssl, oauth = (
+        {variable for variable in given if variable.startswith(prefix)}
+        for prefix in ("KAFKA_SASL_", "KAFKA_SSL_", "KAFKA_SASL_OAUTH_")
+    )
+    password = {"KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD"}
+    client = {f"KAFKA_SASL_OAUTH_{what}" for what in ("TOKEN_URL", "CLIENT_ID", "CLIENT_SECRET")}
+    certificate = {"KAFKA_SSL_CERTIFICATE_LOCATION", "KAFKA_SSL_KEY_LOCATION"}
+    if sasl and "SASL" not in protocol:
+        yield f"KAFKA_SECURITY_PROTOCOL is {protocol}, so nobody would use {_listed(sasl)}: say SASL_SSL or SASL_PLAINTEXT"
+    if ssl and "SSL" not in protocol:
+        yield f"KAFKA_SECURITY_PROTOCOL is {protocol}, so nobody would use {_listed(ssl)}: say SSL or SASL_SSL"
+    if "SASL" in protocol and mechanism is None:
+        yield f"KAFKA_SECURITY_PROTOCOL is {protocol}: say how with KAFKA_SASL_MECHANISM"
+    if mechanism is not None:
+        needed, unused = (client, sasl & password) if mechanism == "OAUTHBEARER" else (password, oauth)
+        if needed - given:
+            yield f"KAFKA_SASL_MECHANISM is {mechanism}: it needs {_listed(needed - given)}"
+        if unused:
+            yield f"KAFKA_SASL_MECHANISM is {mechanism}, so nobody would use {_listed(unused)}: take it out"
+    if len(certificate & given) == 1:
+        yield f"a certificate and its key belong together: {_listed(certificate - given)} is missing"
+
+
+def _listed(variables: set[str]) -> str:
+    return " and ".join(sorted(variables))
+
+
 class Settings(BaseSettings):
     """Each field is read from the variable named as its alias, or `LOCKGATE_<FIELD>`; then from the home's file."""
 
@@ -99,21 +133,38 @@ class Settings(BaseSettings):
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", alias="KAFKA_SECURITY_PROTOCOL", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
     )
-    kafka_sasl_mechanism: str | None = Field(
-        None, alias="KAFKA_SASL_MECHANISM", description="PLAIN, SCRAM-SHA-512 and so on"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = Field(
+        None, alias="KAFKA_SASL_MECHANISM", description="PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER"
     )
-    kafka_sasl_username: str | None = Field(None, alias="KAFKA_SASL_USERNAME", description="for the two SASL protocols")
-    kafka_sasl_password: SecretStr | None = Field(
-        None, alias="KAFKA_SASL_PASSWORD", description="for the two SASL protocols"
+    kafka_sasl_username: str | None = Field(None, alias="KAFKA_SASL_USERNAME", description="for PLAIN and SCRAM")
+    kafka_sasl_password: SecretStr | None = Field(None, alias="KAFKA_SASL_PASSWORD", description="for PLAIN and SCRAM")
+    kafka_sasl_oauth_token_url: str | None = Field(
+        None,
+        alias="KAFKA_SASL_OAUTH_TOKEN_URL",
+        description="for OAUTHBEARER: where tokens are had for client credentials",
+    )
+    kafka_sasl_oauth_client_id: str | None = Field(
+        None, alias="KAFKA_SASL_OAUTH_CLIENT_ID", description="for OAUTHBEARER"
+    )
+    kafka_sasl_oauth_client_secret: SecretStr | None = Field(
+        None, alias="KAFKA_SASL_OAUTH_CLIENT_SECRET", description="for OAUTHBEARER"
+    )
+    kafka_sasl_oauth_scope: str | None = Field(
+        None, alias="KAFKA_SASL_OAUTH_SCOPE", description="for OAUTHBEARER, where the token server asks for one"
     )
     kafka_ssl_ca_location: str | None = Field(
-        None, alias="KAFKA_SSL_CA_LOCATION", description="file: whose certificates are trusted"
+        None,
+        alias="KAFKA_SSL_CA_LOCATION",
+        description="file: whose certificates are trusted; default: the machine's authorities",
     )
     kafka_ssl_certificate_location: str | None = Field(
         None, alias="KAFKA_SSL_CERTIFICATE_LOCATION", description="file: our own certificate, where brokers ask for one"
     )
     kafka_ssl_key_location: str | None = Field(
         None, alias="KAFKA_SSL_KEY_LOCATION", description="file: the key of that certificate"
+    )
+    kafka_ssl_key_password: SecretStr | None = Field(
+        None, alias="KAFKA_SSL_KEY_PASSWORD", description="of that key, where it is encrypted"
     )
 
     clickhouse_url: SecretStr | None = Field(
@@ -212,18 +263,35 @@ class Settings(BaseSettings):
         return self.postgres_url is None
 
     def kafka(self) -> dict[str, Any]:
-        """The librdkafka settings that every producer, consumer and admin client starts from."""
+        """The librdkafka settings that every producer, consumer and admin client starts from.
+
+        Raises SettingsError where they contradict each other: a password that nobody would use is a mistake, and not a small one.
+        """
+        self._check_kafka()
+        oauth = self.kafka_sasl_mechanism == "OAUTHBEARER"
         config: dict[str, Any] = {
             "bootstrap.servers": self.kafka_bootstrap_servers or f"127.0.0.1:{self.kafka_port}",
             "security.protocol": self.kafka_security_protocol,
             "sasl.mechanism": self.kafka_sasl_mechanism,
             "sasl.username": self.kafka_sasl_username,
-            "sasl.password": self.kafka_sasl_password.get_secret_value() if self.kafka_sasl_password else None,
+            "sasl.password": _revealed(self.kafka_sasl_password),
+            "sasl.oauthbearer.method": "oidc" if oauth else None,
+            "sasl.oauthbearer.token.endpoint.url": self.kafka_sasl_oauth_token_url,
+            "sasl.oauthbearer.client.id": self.kafka_sasl_oauth_client_id,
+            "sasl.oauthbearer.client.secret": _revealed(self.kafka_sasl_oauth_client_secret),
+            "sasl.oauthbearer.scope": self.kafka_sasl_oauth_scope,
             "ssl.ca.location": self.kafka_ssl_ca_location,
             "ssl.certificate.location": self.kafka_ssl_certificate_location,
             "ssl.key.location": self.kafka_ssl_key_location,
+            "ssl.key.password": _revealed(self.kafka_ssl_key_password),
         }
         return {key: value for key, value in config.items() if value is not None}
+
+    def _check_kafka(self) -> None:
+        named = {info.alias: getattr(self, name) for name, info in type(self).model_fields.items() if info.alias}
+        given = {alias for alias, value in named.items() if value is not None}
+        for fault in _kafka_faults(self.kafka_security_protocol, self.kafka_sasl_mechanism, given):
+            raise SettingsError(fault)
 
     def clickhouse(self, user: str = "platform") -> Endpoint:
         """The warehouse. `user` picks an account of the embedded one; an address of yours names its own account."""

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "land": ("lockgate.cli.land:land", "Partitions that have stopped, and landing anew."),
     "proof": ("lockgate.cli.proof:proof", "Whether everything that arrived is there, hour by hour."),
     "quarantine": ("lockgate.cli.quarantine:quarantine", "What did not fit its contract."),
+    "contract": ("lockgate.cli.contract:contract", "What a change of contract does, and filling history."),
     "gates": ("lockgate.cli.gates:gates", "What landed and has not passed its gate."),
     "recon": ("lockgate.cli.recon:app", "Old tables against new marts: measure, judge, report."),
     "replay": ("lockgate.cli.replay:replay", "Send recorded events into their stream's topic."),

@@ -1,7 +1,7 @@
 """Kafka through confluent_kafka: what a producer, a reader of offset ranges and an admin client of ours are set to.
 
-Belongs here: settings of the clients with their reasons, topics and their offsets, naming failures. Does not: which
-ranges are read (`landing`), what is sent (`operations.replay`).
+Belongs here: settings of the clients with their reasons, topics and their offsets. Does not: which
+ranges are read (`landing`), what is sent (`operations.replay`), which failure is which (`kafka_errors`).
 """
 
 from __future__ import annotations
@@ -27,14 +27,47 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
-from lockgate.clients.errors import ClientError, TransientError
+from lockgate.clients.kafka_errors import (
+    AWAY,
+    AuthenticationFailed,
+    BrokerError,
+    BrokerUnavailable,
+    Heard,
+    NotAuthorized,
+    TlsFailed,
+    TopicMismatch,
+    UnknownTopic,
+    named,
+)
 
 if TYPE_CHECKING:
     from lockgate.contracts import Contract
     from lockgate.settings import Settings
 
+__all__ = [
+    "GROUP",
+    "AuthenticationFailed",
+    "BrokerError",
+    "BrokerUnavailable",
+    "KafkaAdmin",
+    "NotAuthorized",
+    "TlsFailed",
+    "TopicMismatch",
+    "TopicState",
+    "UnknownTopic",
+    "Watermarks",
+    "address",
+    "named",
+    "named_failures",
+    "producer",
+    "range_consumer",
+]
+
 logger = logging.getLogger("lockgate.kafka")  # librdkafka's own lines come out here too
 logger.addHandler(logging.NullHandler())  # without it Python prints them bare where no logging is set up
+
+# The library asks for a group, and asks the broker who coordinates it, so we must be allowed to see it; assign() never joins it.
+GROUP = "lockgate-ranges"
 
 # A broker that is not there must be known within ten seconds.
 ANSWER_SECONDS = 8.0
@@ -43,56 +76,6 @@ ANSWER_SECONDS = 8.0
 FRAME_BYTES = 64 << 10
 # Kafka's own default; a topic below it would surprise producers that know nothing of our contracts.
 LEAST_MESSAGE_BYTES = 1 << 20
-
-_PASSING = frozenset(
-    {
-        KafkaError._TRANSPORT,
-        KafkaError._ALL_BROKERS_DOWN,
-        KafkaError._TIMED_OUT,
-        KafkaError._TIMED_OUT_QUEUE,
-        KafkaError._MSG_TIMED_OUT,
-        KafkaError._RESOLVE,
-        KafkaError._WAIT_COORD,
-        KafkaError._RETRY,
-        KafkaError.REQUEST_TIMED_OUT,
-        KafkaError.BROKER_NOT_AVAILABLE,
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError.NETWORK_EXCEPTION,
-        KafkaError.FENCED_LEADER_EPOCH,
-        KafkaError.UNKNOWN_LEADER_EPOCH,  # a topic just made, on a busy broker
-        KafkaError.NOT_CONTROLLER,
-        KafkaError.NOT_ENOUGH_REPLICAS,
-        KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
-        KafkaError.REPLICA_NOT_AVAILABLE,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.KAFKA_STORAGE_ERROR,
-        KafkaError.OFFSET_NOT_AVAILABLE,
-        KafkaError.THROTTLING_QUOTA_EXCEEDED,
-    }
-)
-_AWAY = frozenset({KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE})
-
-
-class BrokerError(ClientError):
-    """Kafka refused. `code` is Kafka's own error code, or None."""
-
-    def __init__(self, message: str, code: int | None = None) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class BrokerUnavailable(BrokerError, TransientError):
-    """Kafka was away or busy; the outcome of what was asked is unknown."""
-
-
-class UnknownTopic(BrokerError):
-    """There is no such topic."""
-
-
-class TopicMismatch(BrokerError):
-    """A topic exists but is not what its contract asks for."""
 
 
 @dataclass(frozen=True)
@@ -110,20 +93,6 @@ class Watermarks:
 
     low: int
     high: int
-
-
-def named(error: KafkaError, address: str) -> BrokerError:
-    """`error` as one of ours, told apart by what may pass by itself. `address`: the bootstrap servers, for people."""
-    code = error.code()
-    if code in _AWAY:
-        return BrokerUnavailable(
-            f"no Kafka broker answers at {address} ({error.str()}): is it up? See `lockgate status`", code
-        )
-    if code in _PASSING or error.retriable():
-        return BrokerUnavailable(f"Kafka at {address}: {error.str()}", code)
-    if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
-        return UnknownTopic(f"Kafka at {address}: {error.str()}", code)
-    return BrokerError(f"Kafka at {address}: {error.str()}", code)
 
 
 def address(settings: Settings) -> str:
@@ -182,7 +151,7 @@ def range_consumer(settings: Settings) -> Consumer:
     stand last; `_AUTO_OFFSET_RESET` that an offset asked for is not there any more. Others: `named`.
     """
     own = {
-        "group.id": "lockgate-ranges",  # confluent_kafka asks for one; assign() never joins it
+        "group.id": GROUP,
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "auto.offset.reset": "error",
@@ -206,7 +175,8 @@ class KafkaAdmin:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._address = address(settings)
-        own = {"socket.timeout.ms": int(ANSWER_SECONDS * 1000)}
+        self._heard = Heard()
+        own = {"socket.timeout.ms": int(ANSWER_SECONDS * 1000), "error_cb": self._heard}
         with named_failures(settings):
             self._client = AdminClient(_config(settings, own), logger=logger)
 
@@ -222,6 +192,19 @@ class KafkaAdmin:
         bits = (found.topic_id.get_most_significant_bits(), found.topic_id.get_least_significant_bits())
         high, low = (value & 0xFFFF_FFFF_FFFF_FFFF for value in bits)  # Kafka hands out signed halves
         return TopicState(topic, uuid.UUID(int=high << 64 | low), tuple(sorted(p.id for p in found.partitions)))
+
+    def allowed(self, topic: str) -> frozenset[str]:
+        """What we may do with the topic, in Kafka's words: READ, WRITE and so on. Raises UnknownTopic, NotAuthorized."""
+        futures = self._client.describe_topics(
+            TopicCollection([topic]), include_authorized_operations=True, request_timeout=ANSWER_SECONDS
+        )
+        found = self._answer(futures[topic], f"topic {topic!r}")
+        return frozenset(operation.name for operation in found.authorized_operations or ())
+
+    def check_group(self) -> None:
+        """That range consumers may ask for their group. Raises NotAuthorized."""
+        futures = self._client.describe_consumer_groups([GROUP], request_timeout=ANSWER_SECONDS)
+        self._answer(futures[GROUP], f"group {GROUP!r}")
 
     def topic_id(self, topic: str) -> uuid.UUID:
         """The topic's incarnation. Raises UnknownTopic."""
@@ -243,7 +226,7 @@ class KafkaAdmin:
             try:
                 return self._watermarks(topic, wanted)
             except BrokerUnavailable as error:
-                if error.code in _AWAY or time.monotonic() > deadline:
+                if error.code in AWAY or time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
 
@@ -322,10 +305,29 @@ class KafkaAdmin:
         }
 
     def _answer(self, future: Future[Any], what: str) -> Any:
+        deadline = time.monotonic() + ANSWER_SECONDS + 1
         try:
-            with named_failures(self._settings):
-                return future.result(timeout=ANSWER_SECONDS + 1)
-        except FutureTimeout as error:
-            raise BrokerUnavailable(
-                f"no Kafka broker answers at {self._address} about {what}: is it up? See `lockgate status`"
-            ) from error
+            while time.monotonic() < deadline:
+                try:
+                    return future.result(timeout=0.1)
+                except FutureTimeout:
+                    self._client.poll(0)  # hands reports over, which nobody else does for this kind of client
+        except KafkaException as error:
+            self._client.poll(0)
+            raise self._named(error.args[0]) from error
+        finally:
+            self._heard.forget()
+        raise BrokerUnavailable(
+            f"no Kafka broker answers at {self._address} about {what}: is it up? See `lockgate status`"
+        )
+
+    def _named(self, error: KafkaError) -> BrokerError:
+        reported = self._heard.instead_of(error)
+        found = named(reported, self._address)
+        if reported is error and error.code() in AWAY:
+            # Nobody refused the connection: somebody takes it, and hangs up without a word we understand.
+            protocol = self._settings.kafka_security_protocol
+            return BrokerUnavailable(
+                f"{found}. If it is up, does it expect {protocol} (KAFKA_SECURITY_PROTOCOL)?", found.code
+            )
+        return found

@@ -151,7 +151,11 @@ def embedded_ports(settings: Settings) -> list[tuple[str, Port]]:
 def _external(settings: Settings) -> Iterator[Finding]:
     """Addresses of the environment are asked, with the credentials that stand in them."""
     if not settings.embedded_kafka:
-        yield _guarded(_your_broker, settings)
+        broker = _guarded(_your_broker, settings)
+        yield broker
+        if broker.ok:
+            yield _guarded(_your_group, settings)
+            yield from _your_topics(settings)
     if not settings.embedded_clickhouse:
         yield _guarded(_your_warehouse, settings)
     if not settings.embedded_postgres:
@@ -163,7 +167,41 @@ def _your_broker(settings: Settings) -> Finding:
     from lockgate.clients.kafka import KafkaAdmin
 
     brokers = KafkaAdmin(settings).brokers()
-    return Finding("your broker", f"{settings.kafka()['bootstrap.servers']}: {brokers} brokers")
+    way = "/".join(filter(None, (settings.kafka_security_protocol, settings.kafka_sasl_mechanism)))
+    return Finding("your broker", f"{settings.kafka()['bootstrap.servers']} by {way}: {brokers} brokers")
+
+
+def _your_group(settings: Settings) -> Finding:
+    from lockgate.clients.kafka import GROUP, KafkaAdmin
+
+    KafkaAdmin(settings).check_group()
+    return Finding("your group", f"{GROUP} may be seen")
+
+
+def _your_topics(settings: Settings) -> Iterator[Finding]:
+    """Whether each contract's topic may be read; what landing needs and no more."""
+    from lockgate.clients.kafka import KafkaAdmin, UnknownTopic
+
+    try:
+        contracts = load_contracts(settings.contracts)
+    except ContractError:  # has a finding of its own
+        return
+    admin = KafkaAdmin(settings)
+    for contract in contracts.values():
+        subject = f"your topic {contract.topic}"
+        try:
+            missing = sorted({"DESCRIBE", "READ"} - admin.allowed(contract.topic))
+        except UnknownTopic:
+            yield Finding(subject, "not there yet; `lockgate prepare` makes it")
+        except ClientError as error:
+            yield Finding(subject, "not usable", str(error))
+        else:
+            mend = (
+                f"grant {' and '.join(missing)} on topic {contract.topic!r}: see docs/kafka-security.md"
+                if missing
+                else ""
+            )
+            yield Finding(subject, "may not be read" if missing else "may be read", mend)
 
 
 def _your_warehouse(settings: Settings) -> Finding:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lockgate.contracts import Contract
+from lockgate.core.types import plain
 
 # The oldest event time that lands (UTC); gates that look at times use it too, or they would hold for ever what landing let in.
 # Marts count windows in 32-bit seconds since 1970, and a zone of theirs may be up to a day away from UTC.
@@ -26,6 +27,8 @@ _ISO = (
     r"(([01]\\d|2[0-3]):[0-5]\\d|24:00)(:([0-5]\\d|60)([.]\\d+)?)?( ?(Z|UTC|GMT|[-+]([01]\\d|2[0-3]):?([0-5]\\d)?))?$"
 )
 _EPOCH = r"^\\d{1,11}(\\.\\d+)?$"
+# A quoted text, or a word outside of any.
+_TOKEN = re.compile(r"'(?:\\.|[^'\\])*'|`[^`]*`|\w+")
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Field:
 
     name: str  # the column
     paths: tuple[str, ...]
-    type: str  # of the column, without Nullable
+    type: str  # of its values, without Nullable
     required: bool
 
     @property
@@ -60,7 +63,7 @@ def fields(contract: Contract) -> list[Field]:
         Field("event_id", identity.paths, "String", identity.otherwise == "quarantine"),
         Field("event_at", contract.event_time.paths, "DateTime64(6, 'UTC')", True),
         Field("event_kind", contract.kind.paths, "String", True),
-        *(Field(name, a.paths, a.type, a.required) for name, a in contract.attributes.items()),
+        *(Field(name, a.paths, plain(a.type), a.required) for name, a in contract.attributes.items()),
     ]
 
 
@@ -140,6 +143,19 @@ def extracted_columns(contract: Contract) -> list[tuple[str, str]]:
     return columns
 
 
+def renamed(steps: Iterable[tuple[str, str]], prefix: str, **instead: str) -> list[tuple[str, str]]:
+    """The same steps under aliases with a prefix, for statements over a table whose columns might be called the same.
+
+    `instead`: other expressions for some aliases, such as where `raw` comes from.
+    """
+    given = dict(steps)
+
+    def written(token: re.Match[str]) -> str:
+        return prefix + token[0] if token[0] in given else token[0]
+
+    return [(prefix + alias, instead.get(alias) or _TOKEN.sub(written, step)) for alias, step in given.items()]
+
+
 def _text(field: Field, structures: list[dict[str, object]]) -> list[tuple[str, str]]:
     scalars, containers = [], []
     for path in field.paths:
@@ -176,16 +192,20 @@ def _converted(field: Field) -> str:
             f"match(ifNull({text}, ''), '{_EPOCH}'), fromUnixTimestamp64Micro(toInt64({seconds} * 1000000), 'UTC'), NULL)"
         )
     decimal = _DECIMAL.fullmatch(kind)
-    if decimal:  # digits beyond the scale would be cut in silence
-        scale = decimal[2]
-        plain = f"'^[-+]?\\\\d+(\\\\.\\\\d{{0,{scale}}}0*)?$'"
+    if (
+        decimal
+    ):  # digits beyond the scale would be cut in silence, and the engine holds more before the point than the type says
+        precision, scale = int(decimal[1]), int(decimal[2])
+        whole = precision - scale
+        before_point = f"(0+|0*[1-9]\\\\d{{0,{whole - 1}}})" if whole else "0+"
+        shape = f"'^[-+]?{before_point}(\\\\.\\\\d{{0,{scale}}}0*)?$'"
         number = f"toDecimal128OrNull({text}, {scale})"
-        fits = f"match(ifNull({text}, ''), {plain}) AND {_as_written(field, plain, number, scale)}"
+        fits = f"match(ifNull({text}, ''), {shape}) AND {_as_written(field, shape, number, scale)}"
         return f"if({fits}, accurateCastOrNull({number}, '{kind}'), NULL)"
     return f"to{kind}OrNull({text})"
 
 
-def _as_written(field: Field, plain: str, number: str, scale: str) -> str:
+def _as_written(field: Field, shape: str, number: str, scale: int) -> str:
     """Whether the event's own text has this number somewhere under one of the field's keys.
 
     The engine reads a JSON number with a fraction as a 64-bit float: 12345678901234.5678 comes out as 12345678901234.568. Up to
@@ -194,14 +214,18 @@ def _as_written(field: Field, plain: str, number: str, scale: str) -> str:
     keys = "|".join(re.escape(path.rpartition(".")[2]) for path in field.paths)
     literal = _quoted(f'"(?:{keys})"\\s*:\\s*"?([-+]?[0-9][-+0-9.eE]*)')
     same = f"toDecimal128OrNull(literal, {scale}) = {number}"
-    written = f"match(literal, {plain}) OR match(literal, '^[-+]?[0-9.]{{1,16}}[eE]')"
+    written = f"match(literal, {shape}) OR match(literal, '^[-+]?[0-9.]{{1,16}}[eE]')"
     return f"arrayExists(literal -> ({written}) AND {same}, extractAll(raw, {literal}))"
 
 
+def promoted_keys(wanted: Iterable[Field]) -> set[str]:
+    """Keys of an event that are columns as a whole, so that nothing of them is left for `_extra`."""
+    paths = {path for field in wanted for path in field.paths}
+    return {path for path in paths if "." not in path} - {path.split(".")[0] for path in paths if "." in path}
+
+
 def _extra(wanted: list[Field]) -> str:
-    whole = sorted({path for f in wanted for path in f.paths if "." not in path})
-    shared = {path.split(".")[0] for f in wanted for path in f.paths if "." in path}
-    promoted = [key for key in whole if key not in shared]
+    promoted = sorted(promoted_keys(wanted))
     if not promoted:
         return "mapFromArrays(pairs.1, pairs.2)"
     listed = ", ".join(map(_quoted, promoted))

@@ -13,6 +13,8 @@ from datetime import timedelta
 
 from lockgate.clients.warehouse import Warehouse
 from lockgate.contracts import Contract, Retention
+from lockgate.core.types import column_type
+from lockgate.landing.columns import differences, follow, follow_views
 from lockgate.landing.extraction import columns, detail, extracted, extracted_columns, reason
 from lockgate.landing.live_rows import visible_rows
 from lockgate.names import (
@@ -40,13 +42,6 @@ ORIGIN_COLUMNS = (
     ("_headers", "Array(Tuple(String, Nullable(String)))", ""),
     ("_batch", "UInt64", ""),
     ("_generation", "UInt32", ""),
-)
-
-# What readers see of a quarantined message.
-QUARANTINE_COLUMNS = (
-    "stream",
-    *(name for name, _, _ in ORIGIN_COLUMNS if name != "_generation"),
-    *("_landed_at", "reason", "detail", "_raw"),
 )
 
 DATABASES = f"""
@@ -89,10 +84,6 @@ CREATE TABLE IF NOT EXISTS {QUARANTINE_HISTORY} (
 LEDGER_TABLES = (VISIBLE_TABLE, DISCARDED_TABLE, HISTORY_TABLE)
 
 
-class ContractChangedError(RuntimeError):
-    """A contract asks for another type than the staging table has; the message names the column and both types."""
-
-
 def _origin(with_codec: bool = True) -> str:
     return ", ".join(f"{name} {kind} {codec if with_codec else ''}".strip() for name, kind, codec in ORIGIN_COLUMNS)
 
@@ -120,7 +111,25 @@ TTL {_expiry(longest)}
 def attribute_columns(contract: Contract) -> dict[str, str]:
     """Column → ClickHouse type of what the contract itself defines."""
     fixed = {"event_id": "String", "event_at": "DateTime64(6, 'UTC')", "event_kind": "LowCardinality(String)"}
-    return fixed | {name: f"Nullable({a.type})" for name, a in contract.attributes.items()}
+    return fixed | {name: column_type(a.type) for name, a in contract.attributes.items()}
+
+
+def staging_types(contract: Contract) -> dict[str, str]:
+    """Column → type of `staging.<stream>`, as its readers see it."""
+    origin = {name: kind for name, kind, _ in ORIGIN_COLUMNS if name != "_generation"}
+    rest = {"_extra": "Map(String, String)", "_raw": "String"}
+    return origin | {"_landed_at": "DateTime64(3, 'UTC')"} | attribute_columns(contract) | rest
+
+
+# The same of `staging.quarantine`.
+QUARANTINE_TYPES = {
+    "stream": "LowCardinality(String)",
+    **{name: kind for name, kind, _ in ORIGIN_COLUMNS if name != "_generation"},
+    "_landed_at": "DateTime64(3, 'UTC')",
+    "reason": "LowCardinality(String)",
+    "detail": "String",
+    "_raw": "Nullable(String)",
+}
 
 
 def staging_raw_table(contract: Contract) -> str:
@@ -192,16 +201,14 @@ def landing_views(contract: Contract) -> list[tuple[str, str]]:
 
 def staging_view(contract: Contract) -> str:
     """Rows of committed offsets and live generations: the only reader of `staging_raw`."""
-    origin = [name for name, _, _ in ORIGIN_COLUMNS if name != "_generation"]
-    columns = [*origin, "_landed_at", *attribute_columns(contract), "_extra", "_raw"]
-    return _view(staging(contract.stream), visible_rows(staging_raw(contract.stream), columns))
+    return _view(staging(contract.stream), visible_rows(staging_raw(contract.stream), list(staging_types(contract))))
 
 
 def quarantine_view() -> str:
     """The same of the quarantine, without what a person has discarded."""
     return _view(
         f"{STAGING}.quarantine",
-        f"{visible_rows(QUARANTINE, QUARANTINE_COLUMNS)}"
+        f"{visible_rows(QUARANTINE, list(QUARANTINE_TYPES))}"
         f" AND (r._topic_id, r._partition, r._offset) NOT IN (SELECT topic_id, partition, offset FROM {DISCARDED})",
     )
 
@@ -263,6 +270,7 @@ def _follow_retention(warehouse: Warehouse, table: str, columns: Sequence[str], 
 
 
 def _ensure_stream(warehouse: Warehouse, contract: Contract, digest: str) -> None:
+    table = staging_raw(contract.stream)
     warehouse.command(staging_raw_table(contract))
     have = dict(
         warehouse.rows(
@@ -270,19 +278,12 @@ def _ensure_stream(warehouse: Warehouse, contract: Contract, digest: str) -> Non
             {"stream": contract.stream},
         )
     )
-    added = []
-    for name, kind in attribute_columns(contract).items():
-        if name not in have:
-            added.append(f"ADD COLUMN {name} {kind}")
-        elif have[name] != kind:
-            raise ContractChangedError(
-                f"contracts/{contract.stream}.yml: {name} is {kind} there, but {have[name]} in staging; give the attribute a"
-                " new name, or put the type back"
-            )
-    if added:
-        warehouse.command(f"ALTER TABLE {staging_raw(contract.stream)} {', '.join(added)}")
+    follow(warehouse, table, differences(contract.stream, have, attribute_columns(contract)))
+    # Whoever reads has the wider types before a wider value can land.
+    warehouse.command(staging_view(contract))
+    follow_views(warehouse, staging(contract.stream))
     keep = contract.retention
-    _follow_retention(warehouse, staging_raw(contract.stream), _expiring_columns(keep), keep.rows)
+    _follow_retention(warehouse, table, _expiring_columns(keep), keep.rows)
     views = landing_views(contract)
     for name, _ in reversed(views):
         warehouse.command(f"DROP TABLE IF EXISTS {name} SYNC")

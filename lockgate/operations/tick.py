@@ -13,8 +13,10 @@ from typing import Any
 
 from lockgate.clients.errors import ClientError, TransientError
 from lockgate.core.windows import Mart
+from lockgate.landing.filling import Filler
 from lockgate.landing.land import Lander
 from lockgate.landing.report import StreamReport
+from lockgate.ledger.fills import Fills
 from lockgate.names import LANE_MINUTE
 from lockgate.operations.platform import Platform
 from lockgate.operations.refresh import MartReport, failed_rules, gate_landed, refresh
@@ -78,12 +80,14 @@ def land(platform: Platform, report: TickReport) -> None:
     stop those that come after it for good. Raises a TransientError where it is one for every stream: a server is away.
     """
     lander = Lander(platform.settings, platform.warehouse, platform.batches)
+    filler = Filler(platform.warehouse, Fills(platform.postgres), platform.leases, platform.holder)
     contracts = list(platform.contracts.values())
     for contract in contracts:
         stream = StreamReport(contract.stream)
         report.streams.append(stream)
         try:
             lander.land_stream(contract, contracts, stream)
+            filler.settle(contract.stream)
         except Exception as error:
             said = isinstance(error, ClientError)  # in a sentence of ours; anything else needs its traceback
             logger.error("%s %s", contract.stream, did_not_land(error), exc_info=not said)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,6 +76,7 @@ class TestAddresses:
     def test_no_password_is_in_what_python_prints(self) -> None:
         assert "s3cret" not in repr(Settings())
         assert "p%40ss" not in repr(Settings())
+        assert "p@ss" not in repr(Settings().clickhouse())
 
     @pytest.mark.parametrize("url", ["warehouse:8123", "clickhouse://warehouse", "https://"])
     def test_a_warehouse_address_of_another_kind_is_refused(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,6 +89,71 @@ class TestAddresses:
         monkeypatch.setenv("POSTGRES_URL", url)
         with pytest.raises(SettingsError, match="without a database"):
             Settings().postgres("lockgate")
+
+
+SASL: dict[str, Any] = {"kafka_security_protocol": "SASL_SSL", "kafka_sasl_mechanism": "PLAIN"}
+PASSWORD: dict[str, Any] = {"kafka_sasl_username": "ada", "kafka_sasl_password": "s3cret"}
+OAUTH: dict[str, Any] = {
+    "kafka_security_protocol": "SASL_SSL",
+    "kafka_sasl_mechanism": "OAUTHBEARER",
+    "kafka_sasl_oauth_token_url": "https://tokens/token",
+    "kafka_sasl_oauth_client_id": "us",
+    "kafka_sasl_oauth_client_secret": "s3cret",
+}
+CERTIFICATE: dict[str, Any] = {"kafka_ssl_certificate_location": "/us.pem", "kafka_ssl_key_location": "/us.key"}
+
+
+class TestHowKafkaIsReached:
+    def test_by_a_token_for_client_credentials(self) -> None:
+        assert Settings(**OAUTH, kafka_sasl_oauth_scope="kafka").kafka() == {
+            "bootstrap.servers": "127.0.0.1:19092",
+            "security.protocol": "SASL_SSL",
+            "sasl.mechanism": "OAUTHBEARER",
+            "sasl.oauthbearer.method": "oidc",
+            "sasl.oauthbearer.token.endpoint.url": "https://tokens/token",
+            "sasl.oauthbearer.client.id": "us",
+            "sasl.oauthbearer.client.secret": "s3cret",
+            "sasl.oauthbearer.scope": "kafka",
+        }
+
+    def test_by_a_certificate_whose_key_is_encrypted(self) -> None:
+        settings = Settings(kafka_security_protocol="SSL", **CERTIFICATE, kafka_ssl_key_password="s3cret")
+        assert settings.kafka()["ssl.key.password"] == "s3cret"
+        assert settings.kafka()["ssl.certificate.location"] == "/us.pem"
+
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [
+            (PASSWORD, "PLAINTEXT, so nobody would use KAFKA_SASL_PASSWORD and KAFKA_SASL_USERNAME: say SASL_SSL"),
+            (PASSWORD | {"kafka_security_protocol": "SSL"}, "SSL, so nobody would use KAFKA_SASL_PASSWORD"),
+            (
+                {"kafka_ssl_ca_location": "/ca"},
+                "PLAINTEXT, so nobody would use KAFKA_SSL_CA_LOCATION: say SSL or SASL_SSL",
+            ),
+            ({"kafka_security_protocol": "SASL_SSL"}, "say how with KAFKA_SASL_MECHANISM"),
+            (SASL, "PLAIN: it needs KAFKA_SASL_PASSWORD and KAFKA_SASL_USERNAME"),
+            (SASL | {"kafka_sasl_username": "ada"}, "it needs KAFKA_SASL_PASSWORD"),
+            (SASL | PASSWORD | {"kafka_sasl_oauth_scope": "x"}, "nobody would use KAFKA_SASL_OAUTH_SCOPE: take it out"),
+            (OAUTH | PASSWORD, "OAUTHBEARER, so nobody would use KAFKA_SASL_PASSWORD and KAFKA_SASL_USERNAME"),
+            (OAUTH | {"kafka_sasl_oauth_client_secret": None}, "OAUTHBEARER: it needs KAFKA_SASL_OAUTH_CLIENT_SECRET"),
+            (
+                {"kafka_security_protocol": "SSL", "kafka_ssl_key_location": "/k"},
+                "KAFKA_SSL_CERTIFICATE_LOCATION is missing",
+            ),
+        ],
+    )
+    def test_what_contradicts_itself_is_refused_before_anybody_is_asked(self, given: dict[str, Any], said: str) -> None:
+        with pytest.raises(SettingsError, match=said):
+            Settings(**given).kafka()
+
+    def test_a_mechanism_that_we_do_not_speak_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="SCRAM-SHA-512"):
+            Settings(kafka_sasl_mechanism="GSSAPI")
+
+    def test_no_secret_is_in_what_python_prints(self) -> None:
+        everything = Settings(**OAUTH, **CERTIFICATE, kafka_ssl_key_password="s3cret", kafka_sasl_password="s3cret")
+        assert "s3cret" not in repr(everything) + str(everything) + str(everything.model_dump())
+        assert "s3cret" not in everything.model_dump_json()
 
 
 def test_folders_of_ones_own_replace_what_is_shipped(monkeypatch: pytest.MonkeyPatch) -> None:

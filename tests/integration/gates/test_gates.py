@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from expectations import runner
+from expectations.loading import load_suite
 from expectations.rules import Rule, Suite
-from expectations.runner import load_suite, run
+from expectations.runner import run
 from lockgate.clients.warehouse import Warehouse
 from lockgate.contracts import load_contracts
 from lockgate.landing.tables import ensure_tables

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from expectations import suites
+from expectations.loading import SuiteError, load_suite, rendered
 from expectations.parameters import ParameterError
 from expectations.rules import Rule, Suite
-from expectations.runner import SuiteError, load_suite, rendered, run
+from expectations.runner import run
 from lockgate.landing.extraction import EARLIEST
 from lockgate.settings import ROOT, Settings
 

@@ -162,6 +162,10 @@ def test_the_detail_says_what_was_found(engine: Any) -> None:
         ("12.34560000", ""),
         ("12.34567", "wrong_type:amount"),  # a fifth digit would be cut in silence
         (123456789012345678, "wrong_type:amount"),
+        (99999999999999, ""),
+        ("00099999999999999.9999", ""),
+        (900000000000000, "wrong_type:amount"),  # 15 digits: the engine has room for them, Decimal(18, 4) does not
+        (0, ""),
         ("abc", "wrong_type:amount"),
         ("", "wrong_type:amount"),
         (..., "missing:amount"),

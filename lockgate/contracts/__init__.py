@@ -13,18 +13,14 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from lockgate.core.types import canonical
 from lockgate.names import check_identifier
 
-# The ClickHouse types that an attribute may have. Each can be read from JSON text with a function that yields NULL
-# where the text does not fit (landing.tables), so that a misfit is quarantined and never becomes a default.
-SCALAR_TYPES = frozenset(
-    {"String", "Bool", "Date", "Float64", "UUID"}
-    | {f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)}
-)
-_DECIMAL = re.compile(r"Decimal\((\d{1,2}), ?(\d{1,2})\)")
-_DATETIME = "DateTime64(6, 'UTC')"
 _DURATION = re.compile(r"(\d+)\s*(ms|s|m|h|d)")
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+# Formats of messages; landing has a decoder for each (landing.decoders).
+FORMATS = ("json",)
 
 # Columns that the platform and every stream have; an attribute may not take their names.
 RESERVED_COLUMNS = frozenset({"event_id", "event_at", "event_kind"})
@@ -84,15 +80,7 @@ class Attribute(Located):
     @field_validator("type")
     @classmethod
     def known_type(cls, value: str) -> str:
-        decimal = _DECIMAL.fullmatch(value)
-        if decimal and 1 <= int(decimal[1]) <= 38 and int(decimal[2]) <= int(decimal[1]):
-            return f"Decimal({decimal[1]}, {decimal[2]})"
-        if value == "DateTime":
-            return _DATETIME
-        if value not in SCALAR_TYPES and value != _DATETIME:
-            known = ", ".join(sorted(SCALAR_TYPES))
-            raise ValueError(f"unknown type {value!r}; a promoted attribute is one of {known}, Decimal(p, s), DateTime")
-        return value
+        return canonical(value)
 
 
 class Retention(_Model):
@@ -112,7 +100,7 @@ class Contract(_Model):
     owner: str
     topic: str = Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")
     partitions: int = Field(ge=1, le=10_000)
-    format: Literal["json"] = "json"
+    format: str = Field("json", description="how a message says its attributes: one of FORMATS")
     kind: Located
     identity: Identity
     event_time: EventTime
@@ -126,6 +114,13 @@ class Contract(_Model):
         check_identifier(value)
         if value == "quarantine" or "__" in value:
             raise ValueError(f"{value!r} is a name that the platform uses itself")
+        return value
+
+    @field_validator("format")
+    @classmethod
+    def known_format(cls, value: str) -> str:
+        if value not in FORMATS:
+            raise ValueError(f"unknown format {value!r}; known are {', '.join(FORMATS)}")
         return value
 
     @model_validator(mode="after")
