@@ -188,9 +188,9 @@ def test_what_is_discarded_is_what_was_shown(stream: Stream) -> None:
 def test_scattered_messages_are_few_stretches(stream: Stream) -> None:
     stream.settings.batch_rows = 4
     bad = event(0, amount="x", cents=1)
-    stream.produce([event(n, amount=1) if n % 8 < 6 else bad for n in range(400)], partition=0)  # in every other batch
+    stream.produce([event(n, amount=1) if n % 8 < 6 else bad for n in range(240)], partition=0)  # in every other batch
     stream.land()
-    assert sum(reasons(stream).values()) == 100
+    assert sum(reasons(stream).values()) == 60
     stream.replayer(contract=corrected(stream)).quarantined(Selection(stream.name))
-    assert stream.visible() == (400, 400)
+    assert stream.visible() == (240, 240)
     assert len(exceptions(stream)[0]) <= 20
