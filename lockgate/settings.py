@@ -152,6 +152,11 @@ class Settings(BaseSettings):
     kafka_sasl_oauth_scope: str | None = Field(
         None, alias="KAFKA_SASL_OAUTH_SCOPE", description="for OAUTHBEARER, where the token server asks for one"
     )
+    kafka_sasl_oauth_ca_location: str | None = Field(
+        None,
+        alias="KAFKA_SASL_OAUTH_CA_LOCATION",
+        description="file: whom we trust to be the token server; default: the machine's authorities",
+    )
     kafka_ssl_ca_location: str | None = Field(
         None,
         alias="KAFKA_SSL_CA_LOCATION",
@@ -280,6 +285,7 @@ class Settings(BaseSettings):
             "sasl.oauthbearer.client.id": self.kafka_sasl_oauth_client_id,
             "sasl.oauthbearer.client.secret": _revealed(self.kafka_sasl_oauth_client_secret),
             "sasl.oauthbearer.scope": self.kafka_sasl_oauth_scope,
+            "https.ca.location": self.kafka_sasl_oauth_ca_location,
             "ssl.ca.location": self.kafka_ssl_ca_location,
             "ssl.certificate.location": self.kafka_ssl_certificate_location,
             "ssl.key.location": self.kafka_ssl_key_location,

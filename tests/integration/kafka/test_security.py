@@ -41,6 +41,16 @@ def test_in_by_a_token(kafka: SecureKafka, way: str) -> None:
     assert kafka.tokens.scopes[-1] == "kafka"
 
 
+def test_in_by_a_token_of_a_server_with_an_authority_of_its_own(kafka: SecureKafka) -> None:
+    with TokenServer(
+        {secure.CLIENT: secure.CLIENT_SECRET}, like=kafka.tokens, tls=kafka.stranger.issue("tokens")
+    ) as server:
+        by_token = kafka.as_client(
+            kafka_sasl_oauth_token_url=server.token_url, kafka_sasl_oauth_ca_location=str(kafka.stranger.ca)
+        )
+        assert KafkaAdmin(Settings(**kafka.by("sasl_tls"), **by_token)).brokers() == 1
+
+
 def test_in_by_a_certificate_whose_key_is_encrypted(kafka: SecureKafka) -> None:
     assert KafkaAdmin(Settings(**kafka.by("certificates"))).brokers() == 1
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qs
@@ -18,11 +20,15 @@ ISSUER, AUDIENCE = "https://tokens.example", "kafka"
 
 
 class TokenServer:
-    """Serves while it is entered. `clients`: id → secret."""
+    """Serves while it is entered. `clients`: id → secret. `like`: signs as that one does. `tls`: its certificate and key."""
 
-    def __init__(self, clients: dict[str, str]) -> None:
+    def __init__(
+        self, clients: dict[str, str], like: TokenServer | None = None, tls: tuple[Path, Path] | None = None
+    ) -> None:
         self._clients = clients
-        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self._key: rsa.RSAPrivateKey = (
+            like._key if like else rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        )
         self.scopes: list[str] = []  # asked for, in order
         server = self
 
@@ -38,7 +44,11 @@ class TokenServer:
                 pass
 
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        address = f"http://127.0.0.1:{self._http.server_address[1]}"
+        if tls is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*tls)
+            self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
+        address = f"{'https' if tls else 'http'}://127.0.0.1:{self._http.server_address[1]}"
         self.token_url, self.keys_url = f"{address}/token", f"{address}/keys"
 
     def __enter__(self) -> TokenServer:
