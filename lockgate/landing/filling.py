@@ -77,42 +77,56 @@ class Day:
 class Reading:
     """How rows of staging are read for one attribute: steps over the table's columns, each (alias, expression).
 
-    The last steps are `_fill_value`, as the column shall be, `_fill_misfit`, `_fill_expired` and `_fill_text`. No column's name
-    begins like these.
+    The last is `_fill_value`, as the column shall be; among those before it is `_fill_misfit`. No column's name begins like
+    these. `text`, `expired`: more of the row, over these steps.
     """
 
     column: str
     steps: tuple[tuple[str, str], ...]
+    text: str
+    expired: str
 
     def written(self) -> str:
         return ", ".join(f"{expression} AS {alias}" for alias, expression in self.steps)
 
+    def as_one(self) -> str:
+        """The value as one expression, for an update, which takes no WITH.
+
+        Through lambdas, which are given what is computed: where a name stands in branches of `if` and `AND`, an update computes
+        it anew for each (5.8 instead of 0.7 CPU seconds for 147k events of 2 KB; landing itself takes 0.9 to parse them).
+        """
+        *steps, (_, whole) = self.steps
+        for alias, expression in reversed(steps):
+            whole = f"arrayMap({alias} -> {whole}, [{expression}])[1]"
+        return whole
+
     @property
     def definition(self) -> str:
-        return hashlib.sha256(self.written().encode()).hexdigest()
+        return hashlib.sha256(f"{self.written()} {self.expired}".encode()).hexdigest()
 
 
 def reading(contract: Contract, attribute: str) -> Reading:
     """Of an attribute that the contract names."""
     alone = contract.model_copy(update={"attributes": {attribute: contract.attributes[attribute]}})
     field = fields(alone)[-1]
-    steps = renamed([step for step in extracted(alone) if step[0] != "_extra"], "_fill_", raw=_EVENT)
+    needed = {"raw", field.text, field.container, field.value}
+    taken = [(alias, step) for alias, step in extracted(alone) if alias in needed or alias.startswith("tree_")]
     text, container, value = (f"_fill_{alias}" for alias in (field.text, field.container, field.value))
+    # Where only the rest is left: a row that landed with the attribute has its value in the column, and in no rest.
+    read = f"if(notEmpty(_raw), {value}, coalesce({value}, {attribute}))"
+    steps = [
+        *renamed(taken, "_fill_", raw=_EVENT),
+        ("_fill_misfit", f"{container} OR (isNotNull({text}) AND isNull({value}))"),
+        ("_fill_value", f"if(_fill_misfit, {attribute}, {read})"),
+    ]
     # What another field took was never in the rest, so the rest cannot tell that it was absent.
     others = contract.model_copy(
         update={"attributes": {n: a for n, a in contract.attributes.items() if n != attribute}}
     )
     told_by_rest = not promoted_keys(fields(others)) & {path.split(".")[0] for path in field.paths}
     unknown = "empty(_raw) AND empty(_extra)" if told_by_rest else "empty(_raw)"
-    # Where only the rest is left: a row that landed with the attribute has its value in the column, and in no rest.
-    read = f"if(notEmpty(_raw), {value}, coalesce({value}, {attribute}))"
-    steps += [
-        ("_fill_misfit", f"{container} OR (isNotNull({text}) AND isNull({value}))"),
-        ("_fill_value", f"if(_fill_misfit, {attribute}, {read})"),
-        ("_fill_expired", f"{unknown} AND isNull(_fill_value) AND NOT _fill_misfit"),
-        ("_fill_text", f"substring(ifNull({text}, 'an object or array'), 1, 60)"),
-    ]
-    return Reading(attribute, tuple(steps))
+    expired = f"{unknown} AND isNull(_fill_value) AND NOT _fill_misfit"
+    return Reading(attribute, tuple(steps), f"substring(ifNull({text}, 'an object or array'), 1, 60)", expired)
 
 
 class Filler:
@@ -195,7 +209,7 @@ class Filler:
                 arraySort(groupUniqArrayIf(toUnixTimestamp(toStartOfHour(event_at)), _changes)), toUnixTimestamp(now())
             FROM (
                 WITH {sql.written()}
-                SELECT event_at, _fill_value AS _value, _fill_misfit AS _misfit, _fill_expired AS _expired, _fill_text AS _text,
+                SELECT event_at, _fill_value AS _value, _fill_misfit AS _misfit, {sql.expired} AS _expired, {sql.text} AS _text,
                     ifNull(toString({now}) != toString({then}), isNull({now}) != isNull({then})) AS _changes
                 FROM {staging_raw(stream)} WHERE _partition_id = {{partition:String}}
             )
@@ -211,9 +225,8 @@ class Filler:
 
         Raises FillFailedError: then the update is taken back, or it would be tried for ever, and hold up every later one.
         """
-        value = [alias for alias, _ in sql.steps].index("_fill_value") + 1
         self._warehouse.command(
-            f"ALTER TABLE {staging_raw(stream)} UPDATE {sql.column} = tupleElement(tuple({sql.written()}), {value})"
+            f"ALTER TABLE {staging_raw(stream)} UPDATE {sql.column} = {sql.as_one()}"
             f" IN PARTITION ID '{partition}' WHERE true",
             settings={"mutations_sync": 0},
         )

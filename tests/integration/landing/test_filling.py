@@ -209,11 +209,9 @@ def test_an_update_that_the_engine_refuses_is_taken_back(coloured: Stream, monke
     from lockgate.landing import filling
 
     ensure_tables(coloured.warehouse, [coloured.contract])
-    made = filling.reading(coloured.contract, "size")
-    steps = [
-        (a, f"if(throwIf(true, 'broken on purpose'), NULL, {e})" if a == "_fill_value" else e) for a, e in made.steps
-    ]
-    monkeypatch.setattr(filling, "reading", lambda *_: filling.Reading("size", tuple(steps)))
+    *steps, (last, value) = filling.reading(coloured.contract, "size").steps
+    broken = (*steps, (last, f"if(throwIf(true, 'broken on purpose'), NULL, {value})"))
+    monkeypatch.setattr(filling, "reading", lambda *_: filling.Reading("size", broken, "''", "false"))
     monkeypatch.setattr(
         Filler, "_count", lambda *_: (Counts(8, changed=4), [], datetime(2016, 1, 1))
     )  # would fail at once
