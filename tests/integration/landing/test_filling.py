@@ -81,7 +81,9 @@ def test_a_repeat_changes_nothing_and_passes_over_what_was_not_written_since(col
     before = versions(coloured)
     time.sleep(1.1)  # the engine tells in seconds when something was written
     second = fill(coloured, "size")
-    assert second in (first, replace(first, changed=0)), "passed over where the first had counted a second after writing"
+    assert second in (first, replace(first, changed=0)), (
+        "passed over where the first had counted a second after writing"
+    )
     (again,) = days(coloured, "size")
     assert (again.before, again.counts) == (True, second)
     assert versions(coloured) == before
