@@ -25,12 +25,9 @@ from confluent_kafka.admin import (
 
 from lockgate.embedded.supervisor import Supervisor
 from lockgate.settings import Settings
-from tests.integration.conftest import new_home, stack
 from tests.integration.kafka import secure_broker as secure
 from tests.integration.kafka.certificates import KEY_PASSWORD, Authority
 from tests.integration.kafka.token_server import TokenServer
-
-__all__ = ["new_home", "stack"]
 
 
 @dataclass(frozen=True)
