@@ -119,7 +119,9 @@ def test_an_error_in_the_middle_of_a_result_is_one(connection: Any) -> None:
 
     with pytest.raises(Py4JJavaError):
         read()
-    assert 0 < rows < 400
+    assert (
+        0 < rows < 450
+    )  # up to the failing block of 50, or a little more: the driver may take the error's text for rows
 
 
 def test_a_wrong_password_is_told(jvm: Any, warehouse: RunningWarehouse) -> None:
