@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from lockgate.embedded.warehouse import access
+from lockgate.embedded.warehouse.configuration import Limits
 from lockgate.embedded.warehouse.engine import Engine, FolderInUseError
 from lockgate.embedded.warehouse.errors import WarehouseError
 from lockgate.embedded.warehouse.server import Server
@@ -30,14 +31,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, required=True, help="0 for a free one")
     parser.add_argument("--users", type=Path, required=True, help="the YAML file of users and roles")
     parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument(
+        "--max-memory",
+        type=int,
+        default=0,
+        metavar="BYTES",
+        help="of all queries together (default: 90 %% of the machine's)",
+    )
+    parser.add_argument("--max-queries", type=int, default=100, help="at once (default: 100)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     started = time.monotonic()
     os.environ["TZ"] = "UTC"  # the engine looks here before its own configuration
+    with open(os.devnull, "rb") as nothing:  # an INSERT from a file takes whatever it finds here for more data
+        os.dup2(nothing.fileno(), 0)
     # chdb imports pyarrow (and with it numpy) where it finds it, for calls we never make: half of our start
     sys.modules["pyarrow"] = None  # type: ignore[assignment]
     try:
-        engine = Engine(options.data, access.load(options.users))
+        limits = Limits(options.max_memory, options.max_queries)
+        engine = Engine(options.data, access.load(options.users), limits)
         engine.open()
     except access.UsersFileError as error:
         return _fail(2, str(error))

@@ -20,6 +20,7 @@ UNKNOWN_TYPE_OF_QUERY = 78
 UNKNOWN_EXCEPTION = 1002
 AUTHENTICATION_FAILED = 516
 SET_NON_GRANTED_ROLE = 512
+ACCESS_DENIED = 497
 BAD_ARGUMENTS = 36
 CANNOT_DECOMPRESS = 354
 CANNOT_READ_ALL_DATA = 33
@@ -41,6 +42,7 @@ _NAMES = {
     UNKNOWN_EXCEPTION: "UNKNOWN_EXCEPTION",
     AUTHENTICATION_FAILED: "AUTHENTICATION_FAILED",
     SET_NON_GRANTED_ROLE: "SET_NON_GRANTED_ROLE",
+    ACCESS_DENIED: "ACCESS_DENIED",
     BAD_ARGUMENTS: "BAD_ARGUMENTS",
     CANNOT_DECOMPRESS: "CANNOT_DECOMPRESS",
     CANNOT_READ_ALL_DATA: "CANNOT_READ_ALL_DATA",
@@ -86,6 +88,8 @@ _STATUS_BY_NAME = {
 
 _ENGINE_TEXT = re.compile(r"Code: (\d+)\. DB::Exception: ")
 _NAME_AT_END = re.compile(r"\(([A-Z][A-Z0-9_]+)\)\s*(?:\(version [^)]*(?:\)\))?\)?)?\.?\s*$")
+# what the engine adds because it reads an insert's data from a pipe of ours
+_PIPED = re.compile(r": \(in file/uri /dev/fd/\d+\)|: While executing File\b|: data for INSERT was parsed from file")
 _VERSION = re.compile(r"\s*\(version [0-9.]+(?: \([^)]*\))?\)\.?")
 
 
@@ -113,7 +117,7 @@ def from_engine(text: str) -> WarehouseError:
     if not first:
         return WarehouseError(UNKNOWN_EXCEPTION, text.strip() or "the engine failed without a message")
     code = int(first.group(1))
-    body = _VERSION.sub("", text[first.end() :]).strip()
+    body = _PIPED.sub("", _VERSION.sub("", text[first.end() :])).strip()
     name = _NAME_AT_END.search(body)
     repeated = f"Code: {code}. DB::Exception: "
     while body.startswith(repeated):

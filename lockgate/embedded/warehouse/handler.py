@@ -13,13 +13,13 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO
 
-from lockgate.embedded.warehouse import compression, execution, formats, guard, statements
+from lockgate.embedded.warehouse import compression, execution, formats, guard, inserting, statements
 from lockgate.embedded.warehouse.access import User
 from lockgate.embedded.warehouse.engine import Engine
-from lockgate.embedded.warehouse.errors import BAD_ARGUMENTS, QUERY_IS_TOO_LARGE, READONLY, SYNTAX_ERROR, WarehouseError
+from lockgate.embedded.warehouse.errors import QUERY_IS_TOO_LARGE, READONLY, SYNTAX_ERROR, WarehouseError
 from lockgate.embedded.warehouse.execution import Outcome
 from lockgate.embedded.warehouse.http import Head, Response, Wire, decoded
-from lockgate.embedded.warehouse.marks import OWN
+from lockgate.embedded.warehouse.lexer import identifier
 from lockgate.embedded.warehouse.protocol import Request
 from lockgate.embedded.warehouse.sessions import Lease, Sessions
 
@@ -89,46 +89,37 @@ class _Query:
     def _insert(self, insert: statements.Insert, data: Iterator[bytes]) -> None:
         if self.request.reads_only:
             raise WarehouseError(READONLY, "Cannot insert into table in readonly mode: send INSERT with POST")
-        connection = self.lease.connection
-        try:
-            sql = insert.sql.decode()
-        except UnicodeDecodeError as error:
-            raise WarehouseError(BAD_ARGUMENTS, f"the INSERT is not UTF-8: {error}") from error
-        guard.refuse_mark(connection, insert.sql + b" FORMAT Null")
-        for name, value in self.request.parameters.items():
-            self.lease.unchanged = False
-            connection.run(f"{OWN}SET {statements.identifier(f'param_{name}')} = {statements.literal(value)}")
+        head = insert.sql + b" FORMAT " + identifier(insert.format).encode()
+        statement = guard.permit_insert(self.engine, self.lease, head)
+        parameters, client = self.request.parameters, self._client
         if insert.reads_input:
             self.lease.unchanged = False
-            outcome = execution.insert_selected(self.engine, connection, insert.sql, insert.format, data)
+            outcome = inserting.insert_selected(
+                self.engine, self.lease, statement, insert.format, data, parameters, client
+            )
         else:
-            outcome = execution.insert(connection, sql, insert.format, data)
+            outcome = inserting.insert(self.engine, self.lease, statement, data, parameters, client)
         self._send(b"", "TabSeparated", outcome)
 
     def _statement(self, sql: bytes) -> None:
         statement = statements.take_apart(sql)
+        if not statement.first or statement.first == ";":
+            raise WarehouseError(SYNTAX_ERROR, "Syntax error: Empty query")
         output_format = statement.format or self.request.default_format or "TabSeparated"
-        # what is checked is what will run, so that no flaw of our lexer can slip another statement past the check
-        final = statement.into("a pipe", output_format) if statement.streams else sql
-        only_reads = guard.check(self.engine, self.lease.connection, sql, final, statement, self.request.reads_only)
-        if not only_reads:
+        parameters = self.request.parameters
+        permitted = guard.permit(self.engine, self.lease, sql, parameters, self.request.reads_only)
+        if permitted.statement is not None:
             self.lease.unchanged = False
-        if statement.streams:
-            if not only_reads:  # its text would take our INTO OUTFILE for data
-                raise WarehouseError(SYNTAX_ERROR, "Syntax error: a statement that writes begins like one that reads")
+        elif statement.streams:
             self._stream(statement, output_format)
             return
-        roles = guard.roles_to_set(statement, self.user)
-        text = sql
-        if roles is not None:
-            text = guard.set_role(roles).encode()
-        elif statement.words[:2] == ("KILL", "QUERY"):
-            text = guard.selected_by_kill(self.engine, self.lease.connection, sql, self.user, self.request.parameters)
-        answer, outcome = execution.run_whole(self.lease.connection, text, output_format, self.request.parameters)
-        if roles is not None:
-            self.lease.roles = roles
-        if statement.first in ("SET", "USE"):
-            self.lease.forget()
+        answer, outcome = execution.run_whole(
+            self.engine, self.lease.connection, permitted.text, output_format, parameters, self._client
+        )
+        if permitted.roles is not None:
+            self.lease.roles = permitted.roles
+        if permitted.statement is not None and permitted.statement.first in ("SET", "USE"):
+            self.lease.forget(permitted.statement)
         self._send(answer, output_format, outcome)
 
     def _stream(self, statement: statements.Statement, output_format: str) -> None:
@@ -150,7 +141,7 @@ class _Query:
         """The whole result, if it is small or the client waits for its end; else None, the start being kept."""
         held = tempfile.SpooledTemporaryFile(_SPOOL_BYTES)  # noqa: SIM115 (handed on to the caller)
         size = 0
-        while piece := stream.read(self._client()):
+        while piece := stream.read(self._client):
             held.write(piece)
             size += len(piece)
             if size >= _HELD_BYTES and not self.request.wait_end_of_query:
@@ -164,7 +155,7 @@ class _Query:
     def _forward(self, stream: execution.ResultStream, output_format: str) -> None:
         tag = secrets.token_hex(8)
         headers = {**self._headers(output_format, None), "X-ClickHouse-Exception-Tag": tag}
-        pieces = itertools.chain([self._start], iter(lambda: stream.read(self._client()), b""))
+        pieces = itertools.chain([self._start], iter(lambda: stream.read(self._client), b""))
         self.response.start(200, headers)
         self._write(pieces)
         try:

@@ -26,7 +26,6 @@ from lockgate.embedded.warehouse.handler import QueryHandler
 from lockgate.embedded.warehouse.http import BadRequestError, Head, Response, Wire
 from lockgate.embedded.warehouse.sessions import Sessions
 
-MAX_QUERIES = 100  # at once; a server's max_concurrent_queries
 IDLE_SECONDS = 30.0  # of a connection kept alive, or of a client in the middle of sending
 _DRAIN_BYTES, _DRAIN_SECONDS = 64 << 20, 5.0  # of a body that an error left unread, so that the error can arrive
 
@@ -79,15 +78,19 @@ class Server:
             clean = self._changed.wait_for(lambda: self._running == 0, deadline)
         if not clean:
             self._engine.end_all()
+            self._shut_clients(socket.SHUT_RD)  # an insert may be waiting for data
             with self._changed:
                 self._changed.wait_for(lambda: self._running == 0, 10.0)
+        self._shut_clients(socket.SHUT_RDWR)
+        self._sessions.close()
+        return clean
+
+    def _shut_clients(self, how: int) -> None:
         with self._changed:
             clients = list(self._clients)
         for client in clients:
             with contextlib.suppress(OSError):
-                client.shutdown(socket.SHUT_RDWR)
-        self._sessions.close()
-        return clean
+                client.shutdown(how)
 
     def _converse(self, client: socket.socket) -> None:
         wire = Wire(client)
@@ -177,10 +180,10 @@ class Server:
         with self._changed:
             if self._stopping:
                 raise WarehouseError(ABORTED, "Server is shutting down")
-            if self._running >= MAX_QUERIES:
+            most = self._engine.limits.queries
+            if self._running >= most:
                 raise WarehouseError(
-                    TOO_MANY_SIMULTANEOUS_QUERIES,
-                    f"Too many simultaneous queries. Maximum: {MAX_QUERIES}",
+                    TOO_MANY_SIMULTANEOUS_QUERIES, f"Too many simultaneous queries. Maximum: {most}"
                 )
             self._running += 1
         try:

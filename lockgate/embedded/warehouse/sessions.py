@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from lockgate.embedded.warehouse import marks
+from lockgate.embedded.warehouse import marks, parsing
 from lockgate.embedded.warehouse.access import User
 from lockgate.embedded.warehouse.engine import Connection, Engine, set_role, use
 from lockgate.embedded.warehouse.errors import SESSION_IS_LOCKED, SESSION_NOT_FOUND, WarehouseError
+from lockgate.embedded.warehouse.lexer import literal
 from lockgate.embedded.warehouse.protocol import Request
-from lockgate.embedded.warehouse.statements import literal
+from lockgate.embedded.warehouse.statements import Canonical
 
 
 @dataclass
@@ -25,11 +26,14 @@ class Lease:
     """A connection, prepared: roles, database and settings of the request are on. Remembers what it changed."""
 
     connection: Connection
+    user: User
     roles: tuple[str, ...]  # those that are on now
     applied: dict[str, str] = field(default_factory=dict)  # settings of the last request
     before: dict[str, str] = field(default_factory=dict)  # their values without a request's
     home: str | None = None  # the session's own database while a request has another
+    lasting: bool = False  # a session's
     unchanged: bool = True  # by a request without a session
+    plain: bool = True  # no setting of the parser's was ever touched
     give_up: Callable[[], None] = lambda: None
 
     def release(self) -> None:
@@ -53,8 +57,9 @@ class Lease:
         changed = {name: value for name, value in request.settings.items() if self.applied.get(name) != value}
         restored = {name: self.before[name] for name in self.applied if name not in request.settings}
         pairs = {**restored, **changed}
+        self.plain = self.plain and parsing.SETTINGS.isdisjoint(request.settings)
         if roles != self.roles or statements:
-            statements.append(set_role(roles))
+            statements.append(set_role(self.user, roles))
         if pairs:
             statements.append("SET " + ", ".join(f"{name} = {literal(value)}" for name, value in pairs.items()))
         try:
@@ -63,7 +68,7 @@ class Lease:
                 self.connection.run("; ".join(marks.OWN + statement for statement in statements))
         except WarehouseError:
             if self.home is not None:  # a setting was refused after the database had been changed
-                self.connection.run(f"{marks.OWN}{use(self.home)}; {marks.OWN}{set_role(self.roles)}")
+                self.connection.run(f"{marks.OWN}{use(self.home)}; {marks.OWN}{set_role(self.user, self.roles)}")
                 self.home = None
             raise
         self.applied, self.roles = dict(request.settings), roles
@@ -74,11 +79,18 @@ class Lease:
             row = self.connection.run(f"{marks.OWN}SELECT [{values}]", "JSONCompactColumns").bytes()
             self.before.update(zip(names, _only_array(row), strict=True))
 
-    def forget(self) -> None:
+    def forget(self, statement: Canonical) -> None:
         """The client has changed settings or the database itself (SET, USE): they are the session's own from now on."""
         self.home = None
         self.applied = {}
         self.before = {}
+        self.plain = self.plain and not any(statement.find(name.upper()) is not None for name in parsing.SETTINGS)
+
+    def setting(self, name: str, default: int) -> int:
+        """The setting's value now, a number; `default` is a fresh connection's."""
+        if not self.lasting and name not in self.applied:
+            return default
+        return int(self.connection.rows(f"{marks.OWN}SELECT getSetting({literal(name)})")[0][0])
 
 
 def _only_array(document: bytes) -> list[str]:
@@ -107,11 +119,11 @@ class Sessions:
         roles = request.roles or user.roles
         user.may_take(roles)
         if request.session_id is None:
-            lease = Lease(self._engine.take(roles), roles)
+            lease = Lease(self._engine.take(user, roles), user, roles)
             lease.give_up = lambda: self._engine.give_back(lease.connection, lease.unchanged)
             now, borrowed = roles, False
         else:
-            session = self._claim((user.name, request.session_id), request, roles)
+            session = self._claim((user.name, request.session_id), request, user, roles)
             lease = session.lease
             lease.give_up = lambda: self._leave(session, request.session_seconds)
             now, borrowed = roles if request.roles else lease.roles, True
@@ -128,7 +140,7 @@ class Sessions:
             session.expires = time.monotonic() + seconds
             session.busy = False
 
-    def _claim(self, key: tuple[str, str], request: Request, roles: tuple[str, ...]) -> _Session:
+    def _claim(self, key: tuple[str, str], request: Request, user: User, roles: tuple[str, ...]) -> _Session:
         with self._lock:
             session = self._sessions.get(key)
             if session is not None and session.busy:
@@ -141,7 +153,9 @@ class Sessions:
                 self._engine.give_back(session.lease.connection)
             if request.session_check:
                 raise WarehouseError(SESSION_NOT_FOUND, f"Session {key[1]} not found")
-            session = _Session(Lease(self._engine.take(roles), roles), request.session_seconds)
+            session = _Session(
+                Lease(self._engine.take(user, roles), user, roles, lasting=True), request.session_seconds
+            )
             self._sessions[key] = session
             return session
 

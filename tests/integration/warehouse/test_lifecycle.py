@@ -135,4 +135,3 @@ def test_nothing_is_left_behind(warehouse: RunningWarehouse) -> None:
         once()
     time.sleep(1)
     assert process.num_fds() <= before + 20
-    assert list((warehouse.folder / "data" / "pipes").iterdir()) == []

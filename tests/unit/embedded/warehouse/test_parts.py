@@ -13,7 +13,7 @@ import pytest
 import yaml
 from backports import zstd
 
-from lockgate.embedded.warehouse import access, compression, formats
+from lockgate.embedded.warehouse import access, compression, configuration, formats
 from lockgate.embedded.warehouse.errors import WarehouseError, from_engine
 from lockgate.embedded.warehouse.http import BadRequestError, Wire, decoded
 
@@ -98,7 +98,7 @@ def test_the_users_file(tmp_path: Path) -> None:
             loaded.authenticate(user, password)
     with pytest.raises(WarehouseError, match="Role platform should be granted"):
         loaded.users["gate"].may_take(("platform",))
-    assert "<query>REVOKE ACCESS MANAGEMENT" in access.engine_users_xml(loaded)
+    assert "<query>REVOKE ACCESS MANAGEMENT" in configuration.users_xml(loaded)
     with pytest.raises(ValueError, match="passwords for"):
         access.write_users_file(path, {"eve": "x"})
 
