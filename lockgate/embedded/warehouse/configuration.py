@@ -52,9 +52,10 @@ _PROFILE = {
     "log_queries": "1",
     "format_schema_source": "string",
 }
-# Settings that make a format read a file of the machine. The schema, or the template, is given as text instead:
-# format_schema itself, format_template_row_format and format_template_resultset_format.
-_FIXED = ("format_schema_source", "format_template_row", "format_template_resultset")
+# Settings that nobody may change. Three make a format read a file of the machine: the schema, or the template, is given as
+# text instead (format_schema itself, format_template_row_format and format_template_resultset_format). In another dialect
+# neither our own statements nor what `guard` knows of the client's would hold.
+_FIXED = ("format_schema_source", "format_template_row", "format_template_resultset", "dialect")
 # The function file(path) reads any file, and the engine asks nobody. One of this name in the engine's folder of functions
 # takes its place, and can be neither dropped nor replaced; it reads by a table function, for which READ ON FILE is needed.
 _FILE_FUNCTION = (

@@ -168,10 +168,12 @@ class ResultStream:
 
 
 def _has_closed(client: socket.socket) -> bool:
-    try:
-        return client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-    except BlockingIOError:
+    poll = select.poll()
+    poll.register(client, select.POLLIN | select.POLLHUP | select.POLLERR)
+    if not poll.poll(0):  # recv of a socket with a timeout would wait for that long, whatever its flags
         return False
+    try:
+        return client.recv(1, socket.MSG_PEEK) == b""
     except OSError:
         return True
 

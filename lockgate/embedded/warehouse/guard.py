@@ -71,6 +71,7 @@ def permit(engine: Engine, lease: Lease, sql: bytes, parameters: dict[str, str],
     if statement.words(2) == ("KILL", "QUERY"):
         return Permitted(_selected_by_kill(lease, statement, parameters), statement)
     outside.check(lease.connection, statement)
+    _refuse_default_definer(statement)
     return Permitted(_defined_by(statement, lease.user) or sql, statement)
 
 
@@ -125,6 +126,15 @@ def _roles_to_set(statement: Canonical, user: User) -> tuple[str, ...]:
             return tuple(role for role in user.roles if role not in names[2:])
     user.may_take(names)
     return names
+
+
+def _refuse_default_definer(statement: Canonical) -> None:
+    """Raises WarehouseError: the engine would allow it, since everybody is `default` to it."""
+    at = statement.find("DEFINER", "=", depth=None)
+    if at is not None and statement.name_at(at + 2) == "default":
+        raise WarehouseError(
+            ACCESS_DENIED, "Not enough privileges. It's necessary to have the grant SET DEFINER ON default."
+        )
 
 
 def _defined_by(statement: Canonical, user: User) -> bytes | None:

@@ -75,11 +75,7 @@ class _Query:
     def run(self, pieces: Iterator[bytes]) -> None:
         url_query = self.request.query.encode()
         start = url_query + b"\n" if url_query else b""
-        for piece in pieces:
-            start += piece
-            if len(start) >= _HEAD_BYTES:
-                break
-        insert = statements.find_insert(start)
+        start, insert = _head(start, pieces)
         if insert is not None:
             data = itertools.chain([start[insert.data_at :]] if insert.data_at < len(start) else [], pieces)
             self._insert(insert, data)
@@ -217,6 +213,19 @@ class _Query:
         if self.encoding:
             headers["Content-Encoding"] = self.encoding
         return headers
+
+
+def _head(start: bytes, pieces: Iterator[bytes]) -> tuple[bytes, statements.Insert | None]:
+    """`start` and as much of the body as shows whether it is an INSERT with data, and that INSERT: no more, because a
+    client may take its time with the data."""
+    while True:
+        insert = statements.find_insert(start)
+        if (insert is not None and insert.whole) or len(start) >= _HEAD_BYTES:
+            return start, insert
+        piece = next(pieces, b"")
+        if not piece:
+            return start, insert
+        start += piece
 
 
 def _collect(start: bytes, pieces: Iterator[bytes]) -> bytes:

@@ -182,9 +182,7 @@ class Server:
                 raise WarehouseError(ABORTED, "Server is shutting down")
             most = self._engine.limits.queries
             if self._running >= most:
-                raise WarehouseError(
-                    TOO_MANY_SIMULTANEOUS_QUERIES, f"Too many simultaneous queries. Maximum: {most}"
-                )
+                raise WarehouseError(TOO_MANY_SIMULTANEOUS_QUERIES, f"Too many simultaneous queries. Maximum: {most}")
             self._running += 1
         try:
             yield

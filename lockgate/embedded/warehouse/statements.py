@@ -23,6 +23,7 @@ class Insert:
     format: str
     data_at: int
     reads_input: bool  # INSERT … SELECT … FROM input('…')
+    whole: bool  # whatever text may follow, it is data
 
 
 def find_insert(text: bytes) -> Insert | None:
@@ -44,9 +45,10 @@ def find_insert(text: bytes) -> Insert | None:
             if selects and not reads_input:
                 return None
             name = token.text.decode("latin-1").strip('`"')
-            return Insert(text[: previous.start], name, _data_start(text, token.end, name), selects)
+            data_at = _data_start(text, token.end, name)
+            return Insert(text[: previous.start], name, data_at, selects, data_at < len(text) or text.endswith(b"\n"))
         if word == "VALUES" and not selects:
-            return Insert(text[: token.start], "Values", token.end, False)
+            return Insert(text[: token.start], "Values", token.end, False, token.end < len(text))
         if (word == "FROM" and not selects) or token.text == b";":
             return None  # FROM INFILE; several statements
         selects = selects or word in ("SELECT", "WITH")

@@ -58,6 +58,12 @@ def tables(warehouse: RunningWarehouse) -> Iterator[RunningWarehouse]:
         ("platform", "GRANT SELECT ON *.* TO default", False),
         ("platform", "GRANT platform TO analyst", False),
         ("platform", "ALTER USER default IDENTIFIED BY 'x'", False),
+        ("platform", "CREATE ROW POLICY p ON marts.t USING 1 TO analyst", False),
+        ("platform", "CREATE QUOTA q FOR INTERVAL 1 hour MAX queries 1 TO analyst", False),
+        ("platform", "CREATE SETTINGS PROFILE s SETTINGS max_threads = 1 TO analyst", False),
+        ("analyst", "GRANT platform TO analyst", False),
+        ("transform", "ALTER TABLE intermediate.t DELETE WHERE a = 9", True),
+        ("analyst", "KILL MUTATION WHERE 1", True),  # of nothing that is theirs
     ],
 )  # fmt: skip
 def test_grants_are_enforced(tables: RunningWarehouse, user: str, sql: str, allowed: bool) -> None:
@@ -85,6 +91,13 @@ def test_grants_are_enforced(tables: RunningWarehouse, user: str, sql: str, allo
         "FORMAT CSV\n1",
         "INSERT INTO mine SELECT 1 FROM input('a UInt8'); SET ROLE platform; SELECT 1 FORMAT CSV\n1",
         "SELECT 1 FORMAT CSV SETTINGS max_threads = 1; SET ROLE platform",
+        "\u00a0SET ROLE platform",
+        "\ufeffSET ROLE platform",
+        "// a comment\nSET ROLE platform",
+        "/* /* */ SELECT 1 */ SET ROLE platform",
+        "; SET ROLE platform",
+        "SELECT ‘ FORMAT CSV SETTINGS x = ‘; SET ROLE platform",
+        "\u3000INSERT INTO mine FORMAT CSV; SET ROLE platform",
     ],
 )
 def test_no_way_to_anothers_role(tables: RunningWarehouse, sql: str) -> None:
@@ -94,6 +107,17 @@ def test_no_way_to_anothers_role(tables: RunningWarehouse, sql: str) -> None:
     answer = tables.request("SELECT * FROM marts.t", user="analyst", session_id=session)
     assert answer.status == 403, answer.text
     assert tables.request("SELECT * FROM marts.t", user="analyst").status == 403
+
+
+@pytest.mark.parametrize("dialect", ["kusto", "prql"])
+def test_another_dialect_hides_nothing(tables: RunningWarehouse, dialect: str) -> None:
+    settings = {f"allow_experimental_{dialect}_dialect": 1, "dialect": dialect}
+    for sql in ("SET ROLE platform", "\u00a0SET ROLE platform", "set role platform; marts.t", "SELECT * FROM marts.t"):
+        assert tables.request(sql, user="analyst", session_id=dialect, **settings).status != 200, sql
+        assert (
+            tables.request("SELECT * FROM marts.t", user="analyst", session_id=dialect, dialect="clickhouse").status
+            == 403
+        )
 
 
 def test_a_role_of_ones_own_can_be_taken_and_left(tables: RunningWarehouse) -> None:
