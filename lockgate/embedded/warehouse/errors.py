@@ -108,7 +108,10 @@ class WarehouseError(Exception):
 
     def message(self, version: str) -> str:
         """The whole line as a ClickHouse server of `version` says it."""
-        return f"Code: {self.code}. DB::Exception: {self.text} ({self.name}) (version {version} (official build))\n"
+        stop = "" if self.text.endswith(".") else "."
+        return (
+            f"Code: {self.code}. DB::Exception: {self.text}{stop} ({self.name}) (version {version} (official build))\n"
+        )
 
 
 def from_engine(text: str) -> WarehouseError:
