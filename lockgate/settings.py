@@ -126,6 +126,14 @@ class Settings(BaseSettings):
     kafka_port: int = Field(19092, description="port of the embedded broker")
     kafka_controller_port: int = Field(19093, description="port of its controller")
     clickhouse_port: int = Field(18123, description="port of the embedded warehouse (HTTP)")
+    clickhouse_tls_port: int | None = Field(
+        None, description="port of the embedded warehouse for HTTPS; none: no HTTPS"
+    )
+    clickhouse_certificate: Path | None = Field(
+        None,
+        description="file (PEM): its certificate; none: it makes one, `warehouse/data/tls/certificate.pem` in the home",
+    )
+    clickhouse_key: Path | None = Field(None, description="file (PEM): the key of that certificate, if it is not in it")
     postgres_port: int = Field(15432, description="port of the embedded PostgreSQL")
     dagster_port: int = Field(3000, description="port of Dagster's webserver")
 

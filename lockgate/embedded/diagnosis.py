@@ -12,10 +12,11 @@ import psutil
 from lockgate import names
 from lockgate.clients.errors import ClientError
 from lockgate.contracts import ContractError, load_contracts
-from lockgate.embedded import broker_jars, postgres
+from lockgate.embedded import broker_jars, postgres, warehouse_service
 from lockgate.embedded.account import account_for
 from lockgate.embedded.errors import StackError
 from lockgate.embedded.files import make_home
+from lockgate.embedded.jars import check_jars
 from lockgate.embedded.java import find_java
 from lockgate.embedded.ports import holder, is_free
 from lockgate.embedded.service import HealthError, Port
@@ -97,11 +98,11 @@ def _memory(_settings: Settings) -> Finding:
 def _jars(settings: Settings) -> Finding:
     if not settings.embedded_kafka:
         return Finding("broker jars", "not needed: KAFKA_BOOTSTRAP_SERVERS is set")
-    folder, jars = broker_jars.jars_folder(settings), broker_jars.read_list(broker_jars.LIST.read_text())
+    folder, kafka = broker_jars.jars_folder(settings), broker_jars.kafka()
     if not folder.exists():
         return Finding("broker jars", "not there yet; the first `lockgate up` brings them (44 MB)")
-    broker_jars.check_jars(folder, jars, mend=f"remove {folder}; `lockgate up` then downloads it anew")
-    return Finding("broker jars", f"{len(jars)} in {folder}, each with the SHA-256 of the list")
+    check_jars(folder, kafka, mend=f"remove {folder}; `lockgate up` then downloads it anew")
+    return Finding("broker jars", f"{len(kafka.jars)} in {folder}, each with the SHA-256 of the list")
 
 
 def _postgres_user(settings: Settings) -> Finding:
@@ -143,7 +144,7 @@ def embedded_ports(settings: Settings) -> list[tuple[str, Port]]:
         ports.append(("broker", Port(settings.kafka_port, "LOCKGATE_KAFKA_PORT")))
         ports.append(("broker", Port(settings.kafka_controller_port, "LOCKGATE_KAFKA_CONTROLLER_PORT")))
     if settings.embedded_clickhouse:
-        ports.append(("warehouse", Port(settings.clickhouse_port, "LOCKGATE_CLICKHOUSE_PORT")))
+        ports += [("warehouse", port) for port in warehouse_service.ports(settings)]
     return ports
 
 

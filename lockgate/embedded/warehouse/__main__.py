@@ -1,7 +1,7 @@
 """`python -m lockgate.embedded.warehouse --data DIR --port N --users FILE`: the embedded warehouse as a process.
 
-Exit codes: 0 after SIGTERM or SIGINT, 1 after a deadline that was missed, 2 for wrong arguments or a wrong users file,
-3 if the port is taken, 4 if another process owns the folder.
+Exit codes: 0 after SIGTERM or SIGINT, 1 after a deadline that was missed, 2 for wrong arguments, a wrong users file or
+certificate, 3 if the port is taken, 4 if another process owns the folder.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import argparse
 import logging
 import os
 import signal
+import ssl
 import sys
 import threading
 import time
 from pathlib import Path
 
-from lockgate.embedded.warehouse import access
+from lockgate.embedded.warehouse import access, tls
 from lockgate.embedded.warehouse.configuration import Limits
 from lockgate.embedded.warehouse.engine import Engine, FolderInUseError
 from lockgate.embedded.warehouse.errors import WarehouseError
@@ -39,7 +40,14 @@ def main(arguments: list[str] | None = None) -> int:
         help="of all queries together (default: 90 %% of the machine's)",
     )
     parser.add_argument("--max-queries", type=int, default=100, help="at once (default: 100)")
+    parser.add_argument("--tls-port", type=int, help="answer TLS there, too; 0 for a free one")
+    parser.add_argument("--certificate", type=Path, help="PEM; without it one is made, in the folder of the data")
+    parser.add_argument("--key", type=Path, help="PEM; without it, it stands in the certificate's file")
     options = parser.parse_args(arguments)
+    if options.tls_port is None and (options.certificate or options.key):
+        parser.error("--certificate and --key are for --tls-port")
+    if options.key and not options.certificate:
+        parser.error("--key is for --certificate")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     started = time.monotonic()
     os.environ["TZ"] = "UTC"  # the engine looks here before its own configuration
@@ -50,27 +58,31 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         limits = Limits(options.max_memory, options.max_queries)
         engine = Engine(options.data, access.load(options.users), limits)
+        context = _tls(options) if options.tls_port is not None else None
         engine.open()
-    except access.UsersFileError as error:
+    except (access.UsersFileError, tls.TlsError) as error:
         return _fail(2, str(error))
     except FolderInUseError as error:
         return _fail(4, str(error))
     except (OSError, WarehouseError) as error:
         return _fail(1, f"the engine does not open {options.data}: {error}")
     try:
-        server = Server(engine, options.host, options.port)
+        server = Server(engine, options.host, options.port, context, options.tls_port or 0)
     except OSError as error:
         engine.close()
-        return _fail(3, f"port {options.port} of {options.host} cannot be had: {error.strerror}")
+        ports = str(options.port) if context is None else f"{options.port} or {options.tls_port}"
+        return _fail(3, f"port {ports} of {options.host} cannot be had: {error.strerror}")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     threading.Thread(target=server.serve, name="accept", daemon=True).start()
+    encrypted = f" and https://{options.host}:{server.tls_port}" if server.tls_port else ""
     logging.info(
-        "ClickHouse %s on http://%s:%d, open after %.2f s",
+        "ClickHouse %s on http://%s:%d%s, open after %.2f s",
         engine.version,
         options.host,
         server.port,
+        encrypted,
         time.monotonic() - started,
     )
     wait_until_set(stop)
@@ -79,6 +91,12 @@ def main(arguments: list[str] | None = None) -> int:
     engine.close()
     logging.info("stopped%s", "" if clean else ", some queries were ended")
     return 0 if clean else 1
+
+
+def _tls(options: argparse.Namespace) -> ssl.SSLContext:
+    if options.certificate:
+        return tls.context(options.certificate, options.key)
+    return tls.context(*tls.own_certificate(options.data / "tls", options.host))
 
 
 def _fail(code: int, text: str) -> int:

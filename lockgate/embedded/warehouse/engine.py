@@ -17,7 +17,7 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -25,7 +25,7 @@ from urllib.parse import quote
 from lockgate.embedded.warehouse import configuration, marks
 from lockgate.embedded.warehouse.access import SERVER_ROLE, Access, User, UsersFileError
 from lockgate.embedded.warehouse.configuration import Limits
-from lockgate.embedded.warehouse.errors import from_engine
+from lockgate.embedded.warehouse.errors import from_engine, from_exception
 from lockgate.embedded.warehouse.lexer import identifier, literal
 from lockgate.embedded.warehouse.parsing import Kind, Parser, classify
 
@@ -40,12 +40,25 @@ class FolderInUseError(RuntimeError):
 
 
 @dataclass
+class Progress:
+    """How far a connection's running statement is: the engine's figures of the last moment, by their names."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def note(self, counts: dict[str, int]) -> None:  # called by the engine, on a thread of its own, ten times a second
+        self.counts = counts
+
+
+@dataclass
 class Connection:
     """One connection of the engine. Only one thread may use it at a time."""
 
     raw: Any  # chdb's Connection
     key: tuple[str, tuple[str, ...]] = ("", ())  # user and roles that it was made for
     mark: str = ""  # of the request that has it: finds its running query in system.processes
+    progress: Progress = field(
+        default_factory=Progress
+    )  # no way back to here: chdb's object is in no collector's reach
 
     def run(
         self, sql: bytes | str, output_format: str = "TabSeparated", parameters: dict[str, str] | None = None
@@ -54,7 +67,7 @@ class Connection:
         try:
             return self.raw.query(sql, output_format, params=parameters or {})
         except (RuntimeError, ValueError) as error:  # chdb's errors derive from these
-            raise from_engine(str(error)) from error
+            raise from_exception(error) from error
 
     def rows(self, sql: str, parameters: dict[str, str] | None = None) -> list[list[str]]:
         """The few, plain values of `sql` as texts."""
@@ -143,6 +156,7 @@ class Engine:
         except RuntimeError as error:
             raise from_engine(str(error)) from error
         connection = Connection(raw)
+        raw.set_progress_callback(connection.progress.note)
         connection.run("; ".join(marks.OWN + statement for statement in begin))
         return connection
 
@@ -153,9 +167,9 @@ class Engine:
         connection.key = key
         return connection
 
-    def mark(self, connection: Connection, user: str, query_id: str) -> None:
+    def mark(self, connection: Connection, user: str, quota_key: str, query_id: str) -> None:
         """Say who asks next on `connection`: in the query log, for KILL QUERY, and for `end`."""
-        connection.mark = marks.mark(next(self._numbers), user, query_id)
+        connection.mark = marks.mark(next(self._numbers), user, quota_key, query_id)
         connection.run(f"SET {marks.SETTING} = {literal(connection.mark)}")
 
     def take(self, user: User, roles: tuple[str, ...]) -> Connection:

@@ -7,48 +7,37 @@ from __future__ import annotations
 
 import re
 
-SYNTAX_ERROR = 62
+# Numbers of errors that this server itself raises; `tests/integration/warehouse/test_errors.py` asks the engine for them.
+BAD_ARGUMENTS = 36
+CANNOT_PARSE_NUMBER = 72
+CANNOT_READ_ALL_DATA = 33
+CHECKSUM_DOESNT_MATCH = 40
 NOT_IMPLEMENTED = 48
+TABLE_ALREADY_EXISTS = 57
+SYNTAX_ERROR = 62
+UNKNOWN_TYPE_OF_QUERY = 78
+UNKNOWN_COMPRESSION_METHOD = 89
+UNKNOWN_SETTING = 115
 READONLY = 164
+TOO_LARGE_SIZE_COMPRESSED = 39
 TOO_MANY_SIMULTANEOUS_QUERIES = 202
+SOCKET_TIMEOUT = 209
+QUERY_IS_TOO_LARGE = 229
 ABORTED = 236
-HTTP_LENGTH_REQUIRED = 381
+CANNOT_DECOMPRESS = 271
+LIMIT_EXCEEDED = 290
 SESSION_NOT_FOUND = 372
 SESSION_IS_LOCKED = 373
 INVALID_SESSION_TIMEOUT = 374
-UNKNOWN_TYPE_OF_QUERY = 78
-UNKNOWN_EXCEPTION = 1002
-AUTHENTICATION_FAILED = 516
-SET_NON_GRANTED_ROLE = 512
+HTTP_LENGTH_REQUIRED = 381
 ACCESS_DENIED = 497
-BAD_ARGUMENTS = 36
-CANNOT_DECOMPRESS = 354
-CANNOT_READ_ALL_DATA = 33
-QUERY_IS_TOO_LARGE = 223
-SOCKET_TIMEOUT = 209
-UNSUPPORTED_MEDIA_TYPE = 415
+SET_NON_GRANTED_ROLE = 512
+AUTHENTICATION_FAILED = 516
+SESSION_ID_EMPTY = 744
+POCO_EXCEPTION = 1000
+UNKNOWN_EXCEPTION = 1002
 
-_NAMES = {
-    SYNTAX_ERROR: "SYNTAX_ERROR",
-    NOT_IMPLEMENTED: "NOT_IMPLEMENTED",
-    READONLY: "READONLY",
-    TOO_MANY_SIMULTANEOUS_QUERIES: "TOO_MANY_SIMULTANEOUS_QUERIES",
-    ABORTED: "ABORTED",
-    HTTP_LENGTH_REQUIRED: "HTTP_LENGTH_REQUIRED",
-    SESSION_NOT_FOUND: "SESSION_NOT_FOUND",
-    SESSION_IS_LOCKED: "SESSION_IS_LOCKED",
-    INVALID_SESSION_TIMEOUT: "INVALID_SESSION_TIMEOUT",
-    UNKNOWN_TYPE_OF_QUERY: "UNKNOWN_TYPE_OF_QUERY",
-    UNKNOWN_EXCEPTION: "UNKNOWN_EXCEPTION",
-    AUTHENTICATION_FAILED: "AUTHENTICATION_FAILED",
-    SET_NON_GRANTED_ROLE: "SET_NON_GRANTED_ROLE",
-    ACCESS_DENIED: "ACCESS_DENIED",
-    BAD_ARGUMENTS: "BAD_ARGUMENTS",
-    CANNOT_DECOMPRESS: "CANNOT_DECOMPRESS",
-    CANNOT_READ_ALL_DATA: "CANNOT_READ_ALL_DATA",
-    QUERY_IS_TOO_LARGE: "QUERY_IS_TOO_LARGE",
-    SOCKET_TIMEOUT: "SOCKET_TIMEOUT",
-}
+NAMES = {number: name for name, number in list(globals().items()) if name.isupper() and isinstance(number, int)}
 
 # By name, because the engine says the name with every error and names never change; the server's own mapping.
 _STATUS_BY_NAME = {
@@ -83,7 +72,6 @@ _STATUS_BY_NAME = {
     "CANNOT_SCHEDULE_TASK": 503,
     "HTTP_LENGTH_REQUIRED": 411,
     "TIMEOUT_EXCEEDED": 408,
-    "UNSUPPORTED_MEDIA_TYPE": 415,
 }  # fmt: skip
 
 _ENGINE_TEXT = re.compile(r"Code: (\d+)\. DB::Exception: ")
@@ -98,7 +86,7 @@ class WarehouseError(Exception):
 
     def __init__(self, code: int, text: str, name: str | None = None) -> None:
         self.code = code
-        self.name = name or _NAMES.get(code, "UNKNOWN_EXCEPTION")
+        self.name = name or NAMES.get(code, "UNKNOWN_EXCEPTION")
         self.text = text
         super().__init__(text)
 
@@ -112,6 +100,16 @@ class WarehouseError(Exception):
         return (
             f"Code: {self.code}. DB::Exception: {self.text}{stop} ({self.name}) (version {version} (official build))\n"
         )
+
+
+def from_exception(error: BaseException) -> WarehouseError:
+    """The error in an exception of chdb. Its text may quote bytes that are no UTF-8: those are replaced."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, UnicodeDecodeError):
+            return from_engine(bytes(inner.object).decode(errors="replace"))
+        inner = inner.__cause__ or inner.__context__
+    return from_engine(str(error))
 
 
 def from_engine(text: str) -> WarehouseError:

@@ -16,13 +16,17 @@ import json
 import os
 import select
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from lockgate.embedded.warehouse.engine import Connection, Engine
+from lockgate.embedded.warehouse.errors import from_exception
+from lockgate.embedded.warehouse.formats import NativeFrames
+from lockgate.embedded.warehouse.marks import OWN
 from lockgate.embedded.warehouse.statements import Statement
 
 PIPE_BYTES = 1 << 20  # Linux gives 64 KiB unless asked; 1 MiB is the most an ordinary user may have
@@ -30,11 +34,20 @@ PIPE_BYTES = 1 << 20  # Linux gives 64 KiB unless asked; 1 MiB is the most an or
 # who is gone look the same, until something is sent to them.
 _PATIENCE = 2.0
 _LOOK_SECONDS = 0.25  # between two looks at a client that waits for a statement without a result
+_READ = ("read_rows", "read_bytes", "total_rows_to_read")
 workers = ThreadPoolExecutor(256, "query")  # more than the server lets run at once: none ever waits
 
 _T = TypeVar("_T")
-# Where to see that the client has gone; None while its next request is there, so that nothing can be learned from it.
-Client = Callable[[], socket.socket | None]
+
+
+@dataclass(frozen=True)
+class Client:
+    """Who waits for an answer."""
+
+    # Where to see that it has gone; None while its next request is there, so that nothing can be learned from it.
+    socket: Callable[[], socket.socket | None]
+    tell: Callable[[], None] = lambda: None  # it of the progress, called now and then
+    tell_seconds: float | None = None  # at least so often; None: it does not want to know
 
 
 @dataclass(frozen=True)
@@ -45,34 +58,32 @@ class Outcome:
     read_bytes: int = 0
     written_rows: int = 0
     written_bytes: int = 0
+    total_rows_to_read: int = 0
     result_rows: int = 0
     result_bytes: int = 0
-    seconds: float = 0.0
+    elapsed_ns: int = 0
 
-    def summary(self) -> str:
-        values = {
-            "read_rows": self.read_rows,
-            "read_bytes": self.read_bytes,
-            "written_rows": self.written_rows,
-            "written_bytes": self.written_bytes,
-            "total_rows_to_read": self.read_rows,
-            "result_rows": self.result_rows,
-            "result_bytes": self.result_bytes,
-            "elapsed_ns": int(self.seconds * 1e9),
-        }
-        return json.dumps({name: str(value) for name, value in values.items()}, separators=(",", ":"))
+    def counts(self) -> dict[str, int]:
+        return asdict(self)
 
 
-def outcome_of(result: Any, seconds: float) -> Outcome:
+def outcome_of(connection: Connection, result: Any, started: float) -> Outcome:
+    """Of what `connection` has just run, begun at `started` (time.monotonic)."""
+    last = connection.progress.counts
     return Outcome(
-        read_rows=result.storage_rows_read(),
-        read_bytes=result.storage_bytes_read(),
+        read_rows=max(result.storage_rows_read(), last.get("read_rows", 0)),
+        read_bytes=max(result.storage_bytes_read(), last.get("read_bytes", 0)),
         written_rows=result.rows_written(),
         written_bytes=result.bytes_written(),
+        total_rows_to_read=max(result.storage_rows_read(), last.get("total_rows_to_read", 0)),
         result_rows=result.rows_read(),
         result_bytes=result.bytes_read(),
-        seconds=seconds,
+        elapsed_ns=_nanoseconds_since(started),
     )
+
+
+def _nanoseconds_since(started: float) -> int:
+    return int((time.monotonic() - started) * 1e9)
 
 
 def run_whole(
@@ -86,16 +97,18 @@ def run_whole(
     def run() -> tuple[bytes, Outcome]:
         started = time.monotonic()
         result = connection.run(sql, output_format, parameters)
-        return bytes(result.bytes()), outcome_of(result, time.monotonic() - started)
+        return bytes(result.bytes()), outcome_of(connection, result, started)
 
+    connection.progress.counts = {}
     return wait_for(workers.submit(run), engine, connection, client)
 
 
 def wait_for(running: Future[_T], engine: Engine, connection: Connection, client: Client) -> _T:
     """The result of what runs on `connection`. If the client goes away first it is ended: ConnectionAbortedError."""
     patience = None
-    while not wait([running], _LOOK_SECONDS).done:
-        sock = client()
+    while not wait([running], client.tell_seconds or _LOOK_SECONDS).done:
+        client.tell()
+        sock = client.socket()
         if sock is None or not _has_closed(sock):
             continue
         patience = patience or time.monotonic() + _PATIENCE
@@ -116,42 +129,79 @@ def make_pipe() -> tuple[int, int]:
 
 
 class ResultStream:
-    """A running query whose result is read while it runs. Use as a context manager; leaving it ends the query."""
+    """A running query whose result is read while it runs. Use as a context manager; leaving it ends the query.
+
+    `frames`: the result is Native, each of its blocks in the frame that newer clients want; of a SELECT only.
+    """
 
     def __init__(
-        self, engine: Engine, connection: Connection, statement: Statement, format_name: str, parameters: dict[str, str]
+        self,
+        engine: Engine,
+        connection: Connection,
+        statement: Statement,
+        format_name: str,
+        parameters: dict[str, str],
+        frames: NativeFrames | None = None,
     ) -> None:
         self._engine, self._connection = engine, connection
         # our writing end is held open until the engine is through: a pipe without a writer looks like the result's end
-        self._reader, writer = make_pipe()
-        sql = statement.into(f"/dev/fd/{writer}", format_name)
+        self._reader, self._writer = make_pipe()
+        self._parameters = parameters
+        self._gone_at: float | None = None  # when the client was seen to have closed its side
+        connection.progress.counts = {}
+        if frames is None:
+            sql = statement.into(f"/dev/fd/{self._writer}", format_name)
+            self._running = workers.submit(self._run, lambda: self._into_pipe(sql))
+        else:
+            self._running = workers.submit(self._run, lambda: self._by_blocks(statement.plain, frames))
 
-        def run() -> Outcome:
-            started = time.monotonic()
-            try:
-                result = connection.run(sql, "TabSeparated", parameters)  # "Null" would empty SHOW
-                return outcome_of(result, time.monotonic() - started)
-            finally:
-                os.close(writer)
+    def _run(self, run: Callable[[], Outcome]) -> Outcome:
+        try:
+            return run()
+        finally:
+            os.close(self._writer)
 
-        self._running = workers.submit(run)
+    def _into_pipe(self, sql: bytes) -> Outcome:
+        started = time.monotonic()
+        result = self._connection.run(sql, "TabSeparated", self._parameters)  # "Null" would empty SHOW
+        return outcome_of(self._connection, result, started)
+
+    def _by_blocks(self, sql: bytes, frames: NativeFrames) -> Outcome:
+        """chdb's own stream: a document a block, which is what Native is made of."""
+        started, rows, size = time.monotonic(), 0, 0
+        try:
+            with contextlib.closing(self._connection.raw.send_query(sql, "Native", self._parameters)) as stream:
+                for block in stream:
+                    framed = frames.frame(block.bytes())
+                    rows, size = rows + block.rows_read(), size + len(framed)
+                    write_all(self._writer, framed)
+        except BrokenPipeError:  # `__exit__` has closed the other end: nobody wants the rest
+            pass
+        except RuntimeError as error:  # chdb's
+            raise from_exception(error) from error
+        counts = {name: self._connection.progress.counts.get(name, 0) for name in _READ}
+        return Outcome(**counts, result_rows=rows, result_bytes=size, elapsed_ns=_nanoseconds_since(started))
 
     def read(self, client: Client) -> bytes:
         """The next bytes; b"" at the end. Raises ConnectionAbortedError when `client` has gone meanwhile."""
         poll = select.poll()
         poll.register(self._reader, select.POLLIN | select.POLLHUP)
-        sock = client()
+        sock = client.socket() if self._gone_at is None else None
         if sock is not None:
-            poll.register(sock, select.POLLIN | select.POLLHUP | select.POLLERR)
-        patience: float | None = None
-        while ready := {descriptor for descriptor, _ in poll.poll(patience)}:
+            poll.register(sock, _SAYS)
+        while True:
+            gone = None if self._gone_at is None else self._gone_at + _PATIENCE - time.monotonic()
+            waits = [seconds for seconds in (gone, client.tell_seconds) if seconds is not None]
+            ready = {descriptor for descriptor, _ in poll.poll(max(0.0, min(waits)) * 1000 if waits else None)}
             if self._reader in ready:
                 return os.read(self._reader, PIPE_BYTES)
-            assert sock is not None
-            if _has_closed(sock):
-                patience = _PATIENCE * 1000
-            poll.unregister(sock)  # nothing more to learn from it: it has closed, or sent its next request already
-        raise ConnectionAbortedError("the client went away")
+            if sock is not None and sock.fileno() in ready:
+                if _has_closed(sock):
+                    self._gone_at = time.monotonic()
+                poll.unregister(sock)  # nothing more to learn: it has closed, or sent its next request already
+            elif gone is not None and gone <= 0:
+                raise ConnectionAbortedError("the client went away")
+            client.tell()
 
     def outcome(self) -> Outcome:
         """The counts of the finished query. Call after the last `read`. Raises WarehouseError if it failed."""
@@ -167,13 +217,29 @@ class ResultStream:
         wait([self._running])
 
 
+def write_all(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+# What a client's socket may say. RDHUP (Linux): it has closed, even if bytes of it are left to read, as the farewell of
+# TLS is. Of plain HTTP those bytes are its next request.
+_SAYS = select.POLLIN | select.POLLHUP | select.POLLERR
+_RDHUP = getattr(select, "POLLRDHUP", 0)
+
+
 def _has_closed(client: socket.socket) -> bool:
     poll = select.poll()
-    poll.register(client, select.POLLIN | select.POLLHUP | select.POLLERR)
-    if not poll.poll(0):  # recv of a socket with a timeout would wait for that long, whatever its flags
+    encrypted = isinstance(client, ssl.SSLSocket)
+    poll.register(client, _SAYS | (_RDHUP if encrypted else 0))
+    events = poll.poll(0)
+    if not events:  # recv of a socket with a timeout would wait for that long, whatever its flags
         return False
-    try:
-        return client.recv(1, socket.MSG_PEEK) == b""
+    if encrypted and events[0][1] & _RDHUP:
+        return True
+    try:  # of a TLS socket the bare one beneath, whose bytes nobody may take
+        return socket.socket.recv(client, 1, socket.MSG_PEEK) == b""
     except OSError:
         return True
 
@@ -181,7 +247,7 @@ def _has_closed(client: socket.socket) -> bool:
 def columns(connection: Connection, body: bytes, selects: bool, parameters: dict[str, str]) -> list[tuple[str, str]]:
     """Names and types of the result of a query that found nothing. Cheap for a SELECT; else it runs once more."""
     if selects:
-        result = connection.run(b"DESCRIBE (" + body + b"\n)", "JSONCompactEachRow", parameters)
+        result = connection.run(OWN.encode() + b"DESCRIBE (" + body + b"\n)", "JSONCompactEachRow", parameters)
         lines = [json.loads(line) for line in result.bytes().splitlines()]
         return [(str(line[0]), str(line[1])) for line in lines]
     result = connection.run(body, "JSONCompactEachRowWithNamesAndTypes", parameters)

@@ -38,13 +38,49 @@ def content_type(name: str) -> str:
     return "text/plain; charset=UTF-8"
 
 
-def empty_native_block(columns: Sequence[tuple[str, str]]) -> bytes:
-    """A Native block of no rows with `columns` (name, type): what a server sends when nothing was found."""
-    parts = [_varint(len(columns)), _varint(0)]
-    for name, kind in columns:
-        for text in (name.encode(), kind.encode()):
-            parts += [_varint(len(text)), text]
+# Revisions of ClickHouse's protocol (its ProtocolDefines.h). A client names its own as client_protocol_version.
+BLOCK_INFO, ZONED_DATETIME, CUSTOM_SERIALIZATION = 1, 54337, 54454
+# Field 1, is_overflows: no; field 2, bucket_num: -1; no more fields.
+_BLOCK_INFO = b"\x01\x00\x02\xff\xff\xff\xff\x00"
+
+Columns = Sequence[tuple[str, str]]  # name, type
+
+
+def empty_native_block(columns: Columns, revision: int = 0) -> bytes:
+    """A Native block of no rows with `columns`: what a server sends a client of `revision` when nothing was found."""
+    parts = [_BLOCK_INFO] if revision >= BLOCK_INFO else []
+    parts += [_varint(len(columns)), _varint(0)]
+    parts += [_native_head(name, kind if revision >= ZONED_DATETIME else _zoneless(kind)) for name, kind in columns]
     return b"".join(parts)
+
+
+def _native_head(name: str, kind: str) -> bytes:
+    return b"".join(_varint(len(text)) + text for text in (name.encode(), kind.encode()))
+
+
+def _zoneless(kind: str) -> str:
+    """Clients before revision 54337 are not told the zone of a DateTime."""
+    return "DateTime" if kind.startswith("DateTime(") else kind
+
+
+class NativeFrames:
+    """Native blocks of revision 0, which is all that the engine writes here, in the form that a newer client wants.
+
+    Before each block stands its BlockInfo, and a DateTime has its zone. In a block whose *data* repeats a column's
+    head byte for byte, that column's zone is left out: the head cannot be told from the data without reading it all.
+    """
+
+    def __init__(self, revision: int, columns: Columns) -> None:
+        zoned = [(name, kind) for name, kind in columns if _zoneless(kind) != kind]
+        self._heads = {_native_head(name, "DateTime"): _native_head(name, kind) for name, kind in zoned}
+        self._revision = revision
+
+    def frame(self, block: bytes) -> bytes:
+        if self._revision >= ZONED_DATETIME:
+            for plain, zoned in self._heads.items():
+                if block.count(plain) == 1:
+                    block = block.replace(plain, zoned)
+        return _BLOCK_INFO + block
 
 
 def _varint(value: int) -> bytes:

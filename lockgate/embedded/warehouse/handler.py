@@ -6,30 +6,44 @@ Belongs here: the order of things (who, what, run, answer). Does not: each of th
 from __future__ import annotations
 
 import itertools
-import logging
-import secrets
+import json
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from typing import IO
 
-from lockgate.embedded.warehouse import compression, execution, formats, guard, inserting, statements
-from lockgate.embedded.warehouse.access import User
+from lockgate.embedded.warehouse import (
+    blocks,
+    compression,
+    execution,
+    external,
+    formats,
+    guard,
+    inserting,
+    statements,
+)
+from lockgate.embedded.warehouse.answer import Answer, Encodings, summary_json
 from lockgate.embedded.warehouse.engine import Engine
-from lockgate.embedded.warehouse.errors import QUERY_IS_TOO_LARGE, READONLY, SYNTAX_ERROR, WarehouseError
-from lockgate.embedded.warehouse.execution import Outcome
-from lockgate.embedded.warehouse.http import Head, Response, Wire, decoded
-from lockgate.embedded.warehouse.lexer import identifier
-from lockgate.embedded.warehouse.protocol import Request
+from lockgate.embedded.warehouse.errors import (
+    BAD_ARGUMENTS,
+    NOT_IMPLEMENTED,
+    QUERY_IS_TOO_LARGE,
+    READONLY,
+    SYNTAX_ERROR,
+    WarehouseError,
+)
+from lockgate.embedded.warehouse.execution import Client, Outcome
+from lockgate.embedded.warehouse.http import Wire, decoded
+from lockgate.embedded.warehouse.lexer import identifier, literal
+from lockgate.embedded.warehouse.marks import OWN
+from lockgate.embedded.warehouse.protocol import HttpSettings, Request
 from lockgate.embedded.warehouse.sessions import Lease, Sessions
 
-DISPLAY_NAME = "lockgate"
 _HEAD_BYTES = 256 << 10  # in which an INSERT's FORMAT must stand: a server's max_query_size
 _MOST_QUERY_BYTES = 128 << 20  # of a statement held in memory
 _HELD_BYTES = 1 << 20  # of a result, before the status is sent: an error until then has its own status
 _SPOOL_BYTES = 32 << 20  # of a result with wait_end_of_query in memory; the rest goes to a file
-
-logger = logging.getLogger(__name__)
 
 
 class QueryHandler:
@@ -39,18 +53,50 @@ class QueryHandler:
         self._engine = engine
         self._sessions = sessions
 
-    def headers(self, request: Request | None) -> dict[str, str]:
-        """What every answer carries."""
-        common = {"X-ClickHouse-Server-Display-Name": DISPLAY_NAME, "X-ClickHouse-Timezone": "UTC"}
-        return {**common, "X-ClickHouse-Query-Id": request.query_id} if request else common
-
-    def handle(self, head: Head, request: Request, body: Iterator[bytes], wire: Wire, response: Response) -> None:
-        """Raises WarehouseError if nothing was sent yet; an error after that is written into the answer."""
+    def handle(self, request: Request, body: Iterator[bytes], wire: Wire, answer: Answer) -> None:
+        """Raises WarehouseError: the answer, begun or not, is to `fail` with it."""
         user = self._engine.access.authenticate(request.credentials.user, request.credentials.password)
-        decoder = compression.decoder(head.headers.get("content-encoding", ""))
-        pieces = decoded(body, decoder) if decoder else body
+        answer.encodings = _encodings(request, HttpSettings(request.settings))
         with self._sessions.lease(request, user) as lease:
-            _Query(self, self._engine, request, user, lease, wire, response).run(pieces)
+            settings = HttpSettings(lease.http_settings(request))
+            answer.encodings = _encodings(request, settings)
+            answer.allow_origin = settings.on("add_http_cors_header") and "origin" in request.headers
+            decoder = compression.decoder(request.headers.get("content-encoding", ""))
+            pieces = decoded(body, decoder) if decoder else body
+            if request.decompress:
+                unchecked = settings.on("http_native_compression_disable_checksumming_on_decompress")
+                pieces = blocks.unpacked(pieces, check=not unchecked)
+            _Query(self._engine, request, settings, lease, wire, answer).run(pieces)
+
+
+def _encodings(request: Request, settings: HttpSettings) -> Encodings:
+    accepted = request.headers.get("accept-encoding", "") if settings.on("enable_http_compression") else ""
+    level = settings.number("http_zlib_compression_level")
+    return Encodings(compression.choose(accepted), level, request.compress)
+
+
+class _Progress:
+    """The X-ClickHouse-Progress headers of a running query, where the client wants them."""
+
+    def __init__(self, lease: Lease, answer: Answer, settings: HttpSettings) -> None:
+        self._connection, self._answer = lease.connection, answer
+        self.wanted = settings.on("send_progress_in_http_headers")
+        self._every = max(settings.number("http_headers_progress_interval_ms") / 1000, 0.001)
+        self._told: dict[str, int] = {}
+        self._told_at = time.monotonic()
+
+    @property
+    def wait_seconds(self) -> float | None:
+        return self._every if self.wanted else None
+
+    def tell(self) -> None:
+        """Send the figures of now, unless they were sent already, the last ones a moment ago, or the headers are out."""
+        counts = self._connection.progress.counts
+        if not self.wanted or self._answer.response.started:
+            return
+        if counts and counts != self._told and time.monotonic() - self._told_at >= self._every:
+            self._told, self._told_at = counts, time.monotonic()
+            self._answer.progress(counts)
 
 
 class _Query:
@@ -58,43 +104,53 @@ class _Query:
 
     def __init__(
         self,
-        handler: QueryHandler,
         engine: Engine,
         request: Request,
-        user: User,
+        settings: HttpSettings,
         lease: Lease,
         wire: Wire,
-        response: Response,
+        answer: Answer,
     ) -> None:
-        self.handler, self.engine, self.request, self.user = handler, engine, request, user
-        self.lease, self.wire, self.response = lease, wire, response
-        accepted = request.headers.get("accept-encoding", "") if request.compress_response else ""
-        self.encoding = compression.choose(accepted)
+        self.engine, self.request, self.settings = engine, request, settings
+        self.lease, self.wire, self.answer = lease, wire, answer
+        progress = _Progress(lease, answer, settings)
+        self.client = Client(self._socket, progress.tell, progress.wait_seconds)
         self._start = b""  # of a result too large to hold
+        self._extra: dict[str, str] = {}  # headers of the answer that the client set
 
     def run(self, pieces: Iterator[bytes]) -> None:
-        url_query = self.request.query.encode()
-        start = url_query + b"\n" if url_query else b""
+        if self.request.boundary is None:
+            self._run(self.request.query + b"\n" if self.request.query else b"", pieces)
+            return
+        self.request = external.read(self.engine, self.lease, self.request, pieces, self.client)
+        self._run(self.request.query, iter(()))
+
+    def _run(self, start: bytes, pieces: Iterator[bytes]) -> None:
         start, insert = _head(start, pieces)
         if insert is not None:
             data = itertools.chain([start[insert.data_at :]] if insert.data_at < len(start) else [], pieces)
             self._insert(insert, data)
             return
-        self._statement(_collect(start, pieces))
+        self._statement(_collect(start, pieces, self.settings.number("max_query_size") or _MOST_QUERY_BYTES))
 
     def _insert(self, insert: statements.Insert, data: Iterator[bytes]) -> None:
         if self.request.reads_only:
             raise WarehouseError(READONLY, "Cannot insert into table in readonly mode: send INSERT with POST")
+        if insert.format == "Native" and self.request.protocol_version >= formats.BLOCK_INFO:
+            raise WarehouseError(
+                NOT_IMPLEMENTED, "INSERT of Native blocks with client_protocol_version is not supported"
+            )
         head = insert.sql + b" FORMAT " + identifier(insert.format).encode()
         statement = guard.permit_insert(self.engine, self.lease, head)
-        parameters, client = self.request.parameters, self._client
+        self._read_extra(insert.sql)
+        parameters = self.request.parameters
         if insert.reads_input:
             self.lease.unchanged = False
             outcome = inserting.insert_selected(
-                self.engine, self.lease, statement, insert.format, data, parameters, client
+                self.engine, self.lease, statement, insert.format, data, parameters, self.client
             )
         else:
-            outcome = inserting.insert(self.engine, self.lease, statement, data, parameters, client)
+            outcome = inserting.insert(self.engine, self.lease, statement, data, parameters, self.client)
         self._send(b"", "TabSeparated", outcome)
 
     def _statement(self, sql: bytes) -> None:
@@ -104,13 +160,14 @@ class _Query:
         output_format = statement.format or self.request.default_format or "TabSeparated"
         parameters = self.request.parameters
         permitted = guard.permit(self.engine, self.lease, sql, parameters, self.request.reads_only)
+        self._read_extra(sql)
         if permitted.statement is not None:
             self.lease.unchanged = False
         elif statement.streams:
             self._stream(statement, output_format)
             return
         answer, outcome = execution.run_whole(
-            self.engine, self.lease.connection, permitted.text, output_format, parameters, self._client
+            self.engine, self.lease.connection, permitted.text, output_format, parameters, self.client
         )
         if permitted.roles is not None:
             self.lease.roles = permitted.roles
@@ -120,27 +177,54 @@ class _Query:
 
     def _stream(self, statement: statements.Statement, output_format: str) -> None:
         connection, parameters = self.lease.connection, self.request.parameters
-        with execution.ResultStream(self.engine, connection, statement, output_format, parameters) as stream:
+        native = output_format.lower() == "native"
+        revision = self.request.protocol_version if native else 0
+        if revision >= formats.CUSTOM_SERIALIZATION:
+            raise WarehouseError(
+                NOT_IMPLEMENTED, f"client_protocol_version {revision} is not supported: 54453 at most for Native"
+            )
+        frames = None
+        if revision:
+            self.lease.unchanged = False  # chdb's stream of blocks is not worth the doubt
+            zones = revision >= formats.ZONED_DATETIME
+            columns = execution.columns(connection, statement.body, statement.selects, parameters) if zones else []
+            frames = formats.NativeFrames(revision, columns)
+            if not statement.selects:  # chdb streams nothing else by blocks; what these say is one block
+                answer, outcome = execution.run_whole(
+                    self.engine, connection, statement.plain, "Native", parameters, self.client
+                )
+                self._send(frames.frame(answer), output_format, outcome)
+                return
+        with execution.ResultStream(self.engine, connection, statement, output_format, parameters, frames) as stream:
             held = self._hold(stream)
             if held is None:
                 self._forward(stream, output_format)
                 return
             with held:
                 outcome = stream.outcome()
-                if outcome.result_rows == 0 and output_format.lower() == "native":
+                if outcome.result_rows == 0 and native:
                     columns = execution.columns(connection, statement.body, statement.selects, parameters)
-                    self._send(formats.empty_native_block(columns), output_format, outcome)
+                    self._send(formats.empty_native_block(columns, revision), output_format, outcome)
                     return
                 self._send_file(held, output_format, outcome)
+
+    def _pieces(self, stream: execution.ResultStream) -> Iterator[bytes]:
+        """The result as it comes."""
+        while piece := stream.read(self.client):
+            self.client.tell()
+            yield piece
 
     def _hold(self, stream: execution.ResultStream) -> IO[bytes] | None:
         """The whole result, if it is small or the client waits for its end; else None, the start being kept."""
         held = tempfile.SpooledTemporaryFile(_SPOOL_BYTES)  # noqa: SIM115 (handed on to the caller)
+        waits = self.request.wait_end_of_query
+        to_the_end = self.settings.on("http_wait_end_of_query") if waits is None else waits
+        most = max(_HELD_BYTES, self.request.buffer_size or self.settings.number("http_response_buffer_size"))
         size = 0
-        while piece := stream.read(self._client):
+        for piece in self._pieces(stream):
             held.write(piece)
             size += len(piece)
-            if size >= _HELD_BYTES and not self.request.wait_end_of_query:
+            if size >= most and not to_the_end:
                 held.seek(0)
                 self._start = held.read()
                 held.close()
@@ -149,41 +233,17 @@ class _Query:
         return held
 
     def _forward(self, stream: execution.ResultStream, output_format: str) -> None:
-        tag = secrets.token_hex(8)
-        headers = {**self._headers(output_format, None), "X-ClickHouse-Exception-Tag": tag}
-        pieces = itertools.chain([self._start], iter(lambda: stream.read(self._client), b""))
-        self.response.start(200, headers)
-        self._write(pieces)
-        try:
-            stream.outcome()
-        except WarehouseError as error:
-            self._say_in_stream(error, tag)
-            return
+        now = Outcome(**{name: self.lease.connection.progress.counts.get(name, 0) for name in Outcome().counts()})
+        self.answer.start(self._headers(output_format, now))
+        for piece in itertools.chain([self._start], self._pieces(stream)):
+            self.answer.write(piece)
+        stream.outcome()
         self.lease.release()
-        self.response.finish()
+        self.answer.finish()
 
-    def _client(self) -> socket.socket | None:
+    def _socket(self) -> socket.socket | None:
         """The socket on which to notice that the client has gone, unless it holds the client's next request."""
         return self.wire.sock if self.wire.idle else None
-
-    def _write(self, pieces: Iterator[bytes]) -> None:
-        encoder = compression.encoder(self.encoding) if self.encoding else None
-        for piece in pieces:
-            self.response.write(encoder.compress(piece) if encoder else piece)
-        if encoder:
-            self.response.write(encoder.flush())
-
-    def _say_in_stream(self, error: WarehouseError, tag: str) -> None:
-        """The status is gone already: the error goes into the body, marked, and the body stays without its end."""
-        text = error.message(self.engine.version).encode()
-        marked = b"\r\n__exception__\r\n%s\r\n%s%d %s\r\n__exception__\r\n" % (
-            tag.encode(),
-            text,
-            len(text),
-            tag.encode(),
-        )
-        self.response.keep_alive = False
-        self._write(iter([marked]))  # in an encoding: one more member or frame, which decoders join to the first
 
     def _send_file(self, held: IO[bytes], output_format: str, outcome: Outcome) -> None:
         body = held.read(_SPOOL_BYTES)
@@ -192,27 +252,51 @@ class _Query:
             self._send(body, output_format, outcome)
             return
         self.lease.release()
-        self.response.start(200, self._headers(output_format, outcome))
-        self._write(itertools.chain([body, rest], iter(lambda: held.read(_SPOOL_BYTES), b"")))
-        self.response.finish()
+        self.answer.start(self._headers(output_format, outcome))
+        for piece in itertools.chain([body, rest], iter(lambda: held.read(_SPOOL_BYTES), b"")):
+            self.answer.write(piece)
+        self.answer.finish()
 
-    def _send(self, answer: bytes, output_format: str, outcome: Outcome) -> None:
+    def _send(self, body: bytes, output_format: str, outcome: Outcome) -> None:
         self.lease.release()
-        if not answer:
-            self.encoding = None
-        body = compression.compress(answer, self.encoding) if self.encoding else answer
-        self.response.send(200, self._headers(output_format, outcome), body)
+        self.answer.send(body, self._headers(output_format, outcome))
 
-    def _headers(self, output_format: str, outcome: Outcome | None) -> dict[str, str]:
-        headers = {
-            **self.handler.headers(self.request),
+    def _headers(self, output_format: str, outcome: Outcome) -> dict[str, str]:
+        return {
             "Content-Type": formats.content_type(output_format),
             "X-ClickHouse-Format": output_format,
-            "X-ClickHouse-Summary": (outcome or Outcome()).summary(),
+            "X-ClickHouse-Summary": summary_json(outcome.counts()),
+            **self._extra,
         }
-        if self.encoding:
-            headers["Content-Encoding"] = self.encoding
-        return headers
+
+    def _read_extra(self, sql: bytes) -> None:
+        """Headers that the client sets by settings of the URL, of its session, or of a SETTINGS clause."""
+        zone = statements.setting_of(sql, "session_timezone") or literal(self.settings.text("session_timezone"))
+        headers = statements.setting_of(sql, "http_response_headers")
+        if headers is None and self.settings.text("http_response_headers") not in ("{}", ""):
+            headers = literal(self.settings.text("http_response_headers"))
+        if headers is None and zone == "''":
+            return
+        self.lease.unchanged = False
+        connection = self.lease.connection
+        headers = headers or literal("{}")
+        values = connection.run(f"{OWN}SELECT {zone}, {headers}", "JSONCompactEachRow").bytes()
+        name, text = json.loads(values)
+        given = {"headers": text}  # as a parameter: CAST reads no Map out of a text, a setting's reader does
+        row = connection.run(f"{OWN}SELECT {{headers:Map(String, String)}}", "JSONCompactEachRow", given).bytes()
+        extra = json.loads(row, object_pairs_hook=_distinct)[0]
+        self._extra = {**({"X-ClickHouse-Timezone": name} if name else {}), **extra}
+
+
+def _distinct(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    for name, value in pairs:
+        if any(ord(character) < 32 or ord(character) == 127 for character in name + value):
+            raise WarehouseError(
+                BAD_ARGUMENTS, "The values of the `additional_http_headers` cannot contain ASCII control characters"
+            )
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise WarehouseError(BAD_ARGUMENTS, "There are duplicate entries in the `additional_http_headers` setting")
+    return dict(pairs)
 
 
 def _head(start: bytes, pieces: Iterator[bytes]) -> tuple[bytes, statements.Insert | None]:
@@ -228,12 +312,19 @@ def _head(start: bytes, pieces: Iterator[bytes]) -> tuple[bytes, statements.Inse
         start += piece
 
 
-def _collect(start: bytes, pieces: Iterator[bytes]) -> bytes:
-    """`start` and the rest of the body, in memory. Raises WarehouseError over 128 MiB."""
+def _collect(start: bytes, pieces: Iterator[bytes], most: int) -> bytes:
+    """`start` and the rest of the body, in memory. Raises WarehouseError over `most` bytes, the engine's own error: our
+    lexer would need minutes for what the engine's parser refuses to begin with."""
     parts, size = [start], len(start)
-    for piece in pieces:
+    for piece in itertools.chain([b""], pieces):
         parts.append(piece)
         size += len(piece)
+        if size > most:
+            raise WarehouseError(
+                SYNTAX_ERROR,
+                "Max query size exceeded (can be increased with the `max_query_size` setting): "
+                f"Syntax error: failed at position {most}",
+            )
         if size > _MOST_QUERY_BYTES:
             raise WarehouseError(QUERY_IS_TOO_LARGE, f"the statement is larger than {_MOST_QUERY_BYTES} bytes")
     return b"".join(parts)

@@ -14,11 +14,21 @@ import os
 import time
 from collections.abc import Iterable
 from concurrent.futures import Future, wait
+from dataclasses import replace
 
 from lockgate.embedded.warehouse import outside
 from lockgate.embedded.warehouse.engine import Connection, Engine
 from lockgate.embedded.warehouse.errors import NOT_IMPLEMENTED, SYNTAX_ERROR, WarehouseError
-from lockgate.embedded.warehouse.execution import Client, Outcome, make_pipe, outcome_of, run_whole, wait_for, workers
+from lockgate.embedded.warehouse.execution import (
+    Client,
+    Outcome,
+    make_pipe,
+    outcome_of,
+    run_whole,
+    wait_for,
+    workers,
+    write_all,
+)
 from lockgate.embedded.warehouse.lexer import identifier
 from lockgate.embedded.warehouse.parsing import classify
 from lockgate.embedded.warehouse.sessions import Lease
@@ -51,10 +61,11 @@ def insert(
     def run() -> Outcome:
         started = time.monotonic()
         try:
-            return outcome_of(connection.run(sql, "TabSeparated", parameters), time.monotonic() - started)
+            return _as_told(outcome_of(connection, connection.run(sql, "TabSeparated", parameters), started))
         finally:
             os.close(reader)  # whoever still writes gets EPIPE, also where the engine never opened it
 
+    connection.progress.counts = {}
     running = workers.submit(run)
     try:
         _feed(writer, pieces)
@@ -67,13 +78,17 @@ def insert(
     return wait_for(running, engine, connection, client)
 
 
+def _as_told(outcome: Outcome) -> Outcome:
+    """A server counts what it parsed and stored as read, and as the result."""
+    rows, size = outcome.written_rows, outcome.written_bytes
+    return replace(outcome, read_rows=rows, read_bytes=size, total_rows_to_read=0, result_rows=rows, result_bytes=size)
+
+
 def _feed(writer: int, pieces: Iterable[bytes]) -> None:
     """Write all `pieces`, or as many as the engine wants: it stops reading at an error."""
     with contextlib.suppress(BrokenPipeError):
         for piece in pieces:
-            rest = memoryview(piece)
-            while rest:
-                rest = rest[os.write(writer, rest) :]
+            write_all(writer, piece)
 
 
 def _cancel(engine: Engine, connection: Connection, running: Future[Outcome]) -> None:

@@ -9,6 +9,8 @@ mark is the value of a setting that nothing else uses (chdb takes no settings of
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from lockgate import names
 from lockgate.embedded.warehouse.errors import NOT_IMPLEMENTED, WarehouseError
 from lockgate.embedded.warehouse.lexer import literal
@@ -17,9 +19,11 @@ from lockgate.embedded.warehouse.statements import Canonical
 SETTING = "stream_like_engine_insert_queue"
 OWN = f"/* {SETTING} */ "  # begins statements of the server's own; clients cannot write it
 
-_PATTERN = "'(?s)^[0-9]+/([a-z0-9_]+)/(.*)$'"  # number/user/query id: only the last may hold anything
+# number/user/quota key/query id: the key without any '/', since it is written as in a URL; the id may hold anything
+_PATTERN = "'(?s)^[0-9]+/([a-z0-9_]+)/([^/]*)/(.*)$'"
 _USER = f"regexpExtract(Settings['{SETTING}'], {_PATTERN}, 1)"
-_QUERY_ID = f"regexpExtract(Settings['{SETTING}'], {_PATTERN}, 2)"
+_QUOTA_KEY = f"decodeURLComponent(regexpExtract(Settings['{SETTING}'], {_PATTERN}, 2))"
+_QUERY_ID = f"regexpExtract(Settings['{SETTING}'], {_PATTERN}, 3)"
 
 
 # What our server adds to a statement, so that its data or its result goes through a pipe (`statements`).
@@ -31,8 +35,10 @@ _PIPED = (
 
 def _with_true_names(table: str, condition: str) -> str:
     """A SELECT of `table` with user, query id and text as the client knows them, and the engine's id beside them."""
-    named = f"{_USER} AS user, {_USER} AS initial_user, {_QUERY_ID} AS query_id, {_QUERY_ID} AS initial_query_id"
-    named += f", replaceRegexpAll(query, {_PIPED}, '') AS query"
+    named = (
+        f"{_USER} AS user, {_USER} AS initial_user, {_QUOTA_KEY} AS quota_key, "
+        f"{_QUERY_ID} AS query_id, {_QUERY_ID} AS initial_query_id, replaceRegexpAll(query, {_PIPED}, '') AS query"
+    )
     return f"SELECT * REPLACE ({named}) FROM (SELECT *, query_id AS engine_query_id FROM {table}) WHERE {condition}"
 
 
@@ -45,9 +51,9 @@ QUERY_LOG = (
 )
 
 
-def mark(number: int, user: str, query_id: str) -> str:
+def mark(number: int, user: str, quota_key: str, query_id: str) -> str:
     """`number` is the process's own count: the same query id may run twice."""
-    return f"{number}/{user}/{query_id}"
+    return f"{number}/{user}/{quote(quota_key, safe='')}/{query_id}"
 
 
 def running(user: str | None) -> str:

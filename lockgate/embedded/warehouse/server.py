@@ -1,6 +1,6 @@
-"""The server: accepts connections, a thread each, tells queries from the few other paths, stops cleanly.
+"""The server: accepts connections, plain and TLS, a thread each, and stops cleanly.
 
-Belongs here: sockets' lives, limits, the paths. Does not: queries (`handler`), the wire's grammar (`http`).
+Belongs here: sockets' lives, limits. Does not: queries (`handler`), the other paths (`pages`), the wire's grammar (`http`).
 """
 
 from __future__ import annotations
@@ -8,39 +8,53 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 
-from lockgate.embedded.warehouse import protocol
+from lockgate.embedded.warehouse import pages, protocol
+from lockgate.embedded.warehouse.answer import Answer
 from lockgate.embedded.warehouse.engine import Engine
 from lockgate.embedded.warehouse.errors import (
     ABORTED,
     CANNOT_READ_ALL_DATA,
+    HTTP_LENGTH_REQUIRED,
     SOCKET_TIMEOUT,
     TOO_MANY_SIMULTANEOUS_QUERIES,
     UNKNOWN_EXCEPTION,
     WarehouseError,
 )
 from lockgate.embedded.warehouse.handler import QueryHandler
-from lockgate.embedded.warehouse.http import BadRequestError, Head, Response, Wire
+from lockgate.embedded.warehouse.http import IDLE_SECONDS, BadRequestError, Head, Response, Wire
 from lockgate.embedded.warehouse.sessions import Sessions
 
-IDLE_SECONDS = 30.0  # of a connection kept alive, or of a client in the middle of sending
 _DRAIN_BYTES, _DRAIN_SECONDS = 64 << 20, 5.0  # of a body that an error left unread, so that the error can arrive
 
 logger = logging.getLogger(__name__)
 
 
 class Server:
-    """Serves `engine` on one address until `stop`."""
+    """Serves `engine` on one address until `stop`; with `tls` also, encrypted, on `tls_port`."""
 
-    def __init__(self, engine: Engine, host: str, port: int) -> None:
+    def __init__(
+        self, engine: Engine, host: str, port: int, tls: ssl.SSLContext | None = None, tls_port: int = 0
+    ) -> None:
         self._engine = engine
         self._sessions = Sessions(engine)
         self._handler = QueryHandler(engine, self._sessions)
+        self._tls = tls
         self._listener = socket.create_server((host, port), backlog=512)
         self.port: int = self._listener.getsockname()[1]
+        self._tls_listener: socket.socket | None = None
+        self.tls_port: int | None = None
+        if tls is not None:
+            try:
+                self._tls_listener = socket.create_server((host, tls_port), backlog=512)
+            except OSError:
+                self._listener.close()
+                raise
+            self.tls_port = self._tls_listener.getsockname()[1]
         self._clients: set[socket.socket] = set()
         self._running = 0
         self._changed = threading.Condition()
@@ -49,18 +63,23 @@ class Server:
     def serve(self) -> None:
         """Accept until `stop` is called from another thread."""
         threading.Thread(target=self._expire_sessions, name="janitor", daemon=True).start()
+        if self._tls_listener is not None:
+            threading.Thread(
+                target=self._accept, args=(self._tls_listener, self._tls), name="accept TLS", daemon=True
+            ).start()
+        self._accept(self._listener, None)
+
+    def _accept(self, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
         while True:
             try:
-                client, _ = self._listener.accept()
+                client, _ = listener.accept()
             except OSError:
                 if self._stopping:
                     return
                 raise
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             client.settimeout(IDLE_SECONDS)
-            with self._changed:
-                self._clients.add(client)
-            threading.Thread(target=self._converse, args=(client,), name="client", daemon=True).start()
+            threading.Thread(target=self._converse, args=(client, tls), name="client", daemon=True).start()
 
     def _expire_sessions(self) -> None:
         while not self._stopping:
@@ -72,9 +91,10 @@ class Server:
         with self._changed:
             self._stopping = True
             # shutdown wakes accept(), close alone would not
-            with contextlib.suppress(OSError):
-                self._listener.shutdown(socket.SHUT_RDWR)
-            self._listener.close()
+            for listener in filter(None, (self._listener, self._tls_listener)):
+                with contextlib.suppress(OSError):
+                    listener.shutdown(socket.SHUT_RDWR)
+                listener.close()
             clean = self._changed.wait_for(lambda: self._running == 0, deadline)
         if not clean:
             self._engine.end_all()
@@ -90,11 +110,15 @@ class Server:
             clients = list(self._clients)
         for client in clients:
             with contextlib.suppress(OSError):
-                client.shutdown(how)
+                socket.socket.shutdown(client, how)  # an SSLSocket's own would leave its thread sending in clear
 
-    def _converse(self, client: socket.socket) -> None:
-        wire = Wire(client)
+    def _converse(self, client: socket.socket, tls: ssl.SSLContext | None) -> None:
         try:
+            if tls is not None:  # the handshake, here and not where connections are accepted
+                client = tls.wrap_socket(client, server_side=True)
+            with self._changed:
+                self._clients.add(client)
+            wire = Wire(client)
             while self._answer_next(wire):
                 pass
         except (OSError, TimeoutError) as error:
@@ -117,13 +141,16 @@ class Server:
             return False
         response = Response(wire, head)
         try:
-            body = wire.body(head)
-            if head.headers.get("expect", "").lower() == "100-continue":
-                wire.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-            self._route(head, body, wire, response)
-            kept = response.keep_alive and _drain(body)
+            body = _Body(wire, head)
+            page = pages.find(head)
+            if page is None:
+                self._query(head, body, wire, response)
+            else:
+                response.keep_alive = response.keep_alive and head.method != "OPTIONS"  # as a server
+                response.send(page.status, page.headers, page.body)
+            kept = response.keep_alive and body.drain()
         except BadRequestError as error:
-            if not response.started:
+            if not response.begun:
                 self._refuse(wire, error)
             return False
         if not kept:
@@ -135,44 +162,31 @@ class Server:
         Response(wire, None).send(error.status, {"Content-Type": "text/plain; charset=UTF-8"}, text)
         _linger(wire.sock)
 
-    def _route(self, head: Head, body: Iterator[bytes], wire: Wire, response: Response) -> None:
-        plain = {"Content-Type": "text/html; charset=UTF-8"}
-        if (head.method in ("GET", "HEAD") and (head.path == "/ping" or head.target == "/")) or (
-            head.method in ("GET", "HEAD") and head.path == "/replicas_status"
-        ):
-            response.send(200, {**plain, **self._handler.headers(None)}, b"Ok.\n")
-        elif head.method == "OPTIONS":
-            allowed = {"Access-Control-Allow-Methods": "POST, GET, OPTIONS", "Allow": "POST, GET, HEAD, OPTIONS"}
-            response.send(204, allowed, b"")
-        elif head.method not in ("GET", "HEAD", "POST"):
-            raise BadRequestError(405, f"{head.method} is not answered here: send queries with POST or GET")
-        elif head.path not in ("/", "/query"):
-            text = f"There is no handle {head.path}\n\nUse / for queries (POST, or GET /?query=...) or /ping.\n"
-            response.send(404, plain, text.encode())
-        else:
-            self._query(head, body, wire, response)
-
-    def _query(self, head: Head, body: Iterator[bytes], wire: Wire, response: Response) -> None:
-        request = None
+    def _query(self, head: Head, body: _Body, wire: Wire, response: Response) -> None:
+        answer = Answer(response, self._engine.version)
         try:
             request = protocol.parse(head.method, head.target, head.headers)
+            answer.query_id = request.query_id
+            if head.method == "POST" and not {"content-length", "transfer-encoding"} & head.headers.keys():
+                raise WarehouseError(
+                    HTTP_LENGTH_REQUIRED,
+                    "The Transfer-Encoding is not chunked and there is no Content-Length header for POST request",
+                )
             with self._place():
-                self._handler.handle(head, request, body, wire, response)
+                self._handler.handle(request, body, wire, answer)
         except WarehouseError as error:
-            self._say(error, request, response)
+            answer.fail(error)
         except BadRequestError as error:
-            self._say(WarehouseError(CANNOT_READ_ALL_DATA, f"Cannot read all data: {error}"), request, response, 400)
+            answer.fail(WarehouseError(CANNOT_READ_ALL_DATA, f"Cannot read all data: {error}"), error.status)
             response.keep_alive = False
         except TimeoutError:
-            self._say(
-                WarehouseError(SOCKET_TIMEOUT, "Timeout exceeded while reading from socket"), request, response, 408
-            )
+            answer.fail(WarehouseError(SOCKET_TIMEOUT, "Timeout exceeded while reading from socket"), 408)
             response.keep_alive = False
         except OSError:
             raise
         except Exception as error:  # whatever is wrong in us, the client gets an answer
             logger.exception("a request failed in the server itself")
-            self._say(WarehouseError(UNKNOWN_EXCEPTION, f"{type(error).__name__}: {error}"), request, response)
+            answer.fail(WarehouseError(UNKNOWN_EXCEPTION, f"{type(error).__name__}: {error}"))
 
     @contextlib.contextmanager
     def _place(self) -> Iterator[None]:
@@ -191,40 +205,52 @@ class Server:
                 self._running -= 1
                 self._changed.notify_all()
 
-    def _say(
-        self, error: WarehouseError, request: protocol.Request | None, response: Response, status: int | None = None
-    ) -> None:
-        if response.started:  # an answer that is under way can only be cut off
-            response.keep_alive = False
-            return
-        headers = {
-            **self._handler.headers(request),
-            "Content-Type": "text/plain; charset=UTF-8",
-            "X-ClickHouse-Exception-Code": str(error.code),
-        }
-        if error.status == 401:
-            headers["WWW-Authenticate"] = 'Basic realm="ClickHouse server HTTP API"'
-        response.send(status or error.status, headers, error.message(self._engine.version).encode(errors="replace"))
 
+class _Body:
+    """A request's body, piece by piece. `100 Continue` is sent at once, or when it is first read, if the client wants it so."""
 
-def _drain(body: Iterator[bytes]) -> bool:
-    """Read what is left of the body, so that the next request can follow. False if that is too much."""
-    left, until = _DRAIN_BYTES, time.monotonic() + _DRAIN_SECONDS
-    try:
-        for piece in body:
-            left -= len(piece)
-            if left < 0 or time.monotonic() > until:
-                return False
-    except (BadRequestError, OSError):
-        return False
-    return True
+    def __init__(self, wire: Wire, head: Head) -> None:
+        self._wire = wire
+        self._pieces = wire.body(head)
+        self._unasked = head.expects_continue
+        if self._unasked and not head.defers_continue:
+            self._ask()
+
+    def _ask(self) -> None:
+        self._unasked = False
+        self._wire.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:  # no generator: whoever drops one closes it, and what it reads from, before `drain`
+        if self._unasked:
+            self._ask()
+        return next(self._pieces)
+
+    def drain(self) -> bool:
+        """Read what is left, so that the next request can follow. False if that is too much, or never came."""
+        if self._unasked:
+            return False
+        left, until = _DRAIN_BYTES, time.monotonic() + _DRAIN_SECONDS
+        try:
+            for piece in self._pieces:
+                left -= len(piece)
+                if left < 0 or time.monotonic() > until:
+                    return False
+        except (BadRequestError, OSError):
+            return False
+        return True
 
 
 def _linger(sock: socket.socket) -> None:
     """Say that we are through, and give the client a moment to read it before the socket goes."""
     with contextlib.suppress(OSError):
-        sock.shutdown(socket.SHUT_WR)
         sock.settimeout(0.5)
+        if isinstance(sock, ssl.SSLSocket):
+            with contextlib.suppress(OSError, ValueError):
+                sock.unwrap()  # says that nothing more comes; without it the end looks like an attack
+        sock.shutdown(socket.SHUT_WR)
         until = time.monotonic() + _DRAIN_SECONDS
         while time.monotonic() < until and sock.recv(1 << 16):
             pass

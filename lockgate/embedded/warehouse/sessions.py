@@ -17,7 +17,7 @@ from lockgate.embedded.warehouse.access import User
 from lockgate.embedded.warehouse.engine import Connection, Engine, set_role, use
 from lockgate.embedded.warehouse.errors import SESSION_IS_LOCKED, SESSION_NOT_FOUND, WarehouseError
 from lockgate.embedded.warehouse.lexer import literal
-from lockgate.embedded.warehouse.protocol import Request
+from lockgate.embedded.warehouse.protocol import HTTP_SETTINGS, Request
 from lockgate.embedded.warehouse.statements import Canonical
 
 
@@ -34,13 +34,20 @@ class Lease:
     lasting: bool = False  # a session's
     unchanged: bool = True  # by a request without a session
     plain: bool = True  # no setting of the parser's was ever touched
+    has_settings: bool = False  # its own, by SET
     give_up: Callable[[], None] = lambda: None
+    made_for_it: list[str] = field(default_factory=list)  # statements that take away what the request brought
 
     def release(self) -> None:
         """Give the connection or the session free. Called before the last bytes of an answer are sent, because a client
         that has them may send its next request in the same session at once. More than one call does no harm."""
         give_up, self.give_up = self.give_up, lambda: None
-        give_up()
+        statements, self.made_for_it = self.made_for_it, []
+        try:
+            for statement in statements:
+                self.connection.run(marks.OWN + statement)
+        finally:
+            give_up()
 
     def prepare(self, request: Request, roles: tuple[str, ...], borrowed: bool) -> None:
         """Put the request's settings, database and roles on. `borrowed`: what it replaces is to come back later."""
@@ -75,15 +82,19 @@ class Lease:
 
     def _remember(self, names: list[str]) -> None:
         if names:
-            values = ", ".join(f"toString(getSetting({literal(name)}))" for name in names)
-            row = self.connection.run(f"{marks.OWN}SELECT [{values}]", "JSONCompactColumns").bytes()
-            self.before.update(zip(names, _only_array(row), strict=True))
+            self.before.update(zip(names, self._values(names), strict=True))
+
+    def _values(self, names: list[str]) -> list[str]:
+        values = ", ".join(f"toString(getSetting({literal(name)}))" for name in names)
+        row = self.connection.run(f"{marks.OWN}SELECT [{values}]", "JSONCompactColumns").bytes()
+        return [str(value) for value in json.loads(row)[0][0]]
 
     def forget(self, statement: Canonical) -> None:
         """The client has changed settings or the database itself (SET, USE): they are the session's own from now on."""
         self.home = None
         self.applied = {}
         self.before = {}
+        self.has_settings = True
         self.plain = self.plain and not any(statement.find(name.upper()) is not None for name in parsing.SETTINGS)
 
     def setting(self, name: str, default: int) -> int:
@@ -92,9 +103,12 @@ class Lease:
             return default
         return int(self.connection.rows(f"{marks.OWN}SELECT getSetting({literal(name)})")[0][0])
 
-
-def _only_array(document: bytes) -> list[str]:
-    return [str(value) for value in json.loads(document)[0][0]]
+    def http_settings(self, request: Request) -> dict[str, str]:
+        """Values of HTTP_SETTINGS: the request's, and in a session also those that it set itself."""
+        if not self.has_settings:
+            return request.settings
+        names = list(HTTP_SETTINGS)
+        return {**dict(zip(names, self._values(names), strict=True)), **request.settings}
 
 
 @dataclass
@@ -123,22 +137,26 @@ class Sessions:
             lease.give_up = lambda: self._engine.give_back(lease.connection, lease.unchanged)
             now, borrowed = roles, False
         else:
-            session = self._claim((user.name, request.session_id), request, user, roles)
+            key = (user.name, request.session_id)
+            session = self._claim(key, request, user, roles)
             lease = session.lease
-            lease.give_up = lambda: self._leave(session, request.session_seconds)
+            lease.give_up = lambda: self._leave(key, session, request)
             now, borrowed = roles if request.roles else lease.roles, True
         try:
             lease.prepare(request, now, borrowed)
-            self._engine.mark(lease.connection, user.name, request.query_id)
+            self._engine.mark(lease.connection, user.name, request.quota_key, request.query_id)
             yield lease
         finally:
             lease.release()
 
-    def _leave(self, session: _Session, seconds: float) -> None:
+    def _leave(self, key: tuple[str, str], session: _Session, request: Request) -> None:
         with self._lock:
-            session.seconds = seconds
-            session.expires = time.monotonic() + seconds
+            session.seconds = request.session_seconds
+            session.expires = time.monotonic() + request.session_seconds
             session.busy = False
+            if not request.closes_session or self._sessions.pop(key, None) is None:
+                return
+        self._engine.give_back(session.lease.connection)
 
     def _claim(self, key: tuple[str, str], request: Request, user: User, roles: tuple[str, ...]) -> _Session:
         with self._lock:

@@ -122,6 +122,11 @@ class Statement:
         return self.body + into.encode() + self.tail
 
     @property
+    def plain(self) -> bytes:
+        """The statement without its FORMAT."""
+        return self.body + b"\n" + self.tail
+
+    @property
     def selects(self) -> bool:
         return self.first in {"SELECT", "WITH", "FROM", "("}
 
@@ -150,6 +155,17 @@ def _format_clause(found: Sequence[Token]) -> int | None:
         after = found[index + 2] if index + 2 < len(found) else None
         if after is None or after.upper == "SETTINGS":
             return index
+    return None
+
+
+def setting_of(sql: bytes, name: str) -> str | None:
+    """The literal, as written, that a SETTINGS clause of `sql` gives the setting `name`; None if there is none."""
+    if name.encode() not in sql:
+        return None
+    found = list(tokens(sql))
+    for word, equals, value in zip(found, found[1:], found[2:], strict=False):
+        if (word.text.decode("latin-1"), equals.text) == (name, b"=") and value.kind in ("string", "heredoc", "number"):
+            return value.text.decode(errors="replace")
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -44,6 +45,12 @@ class RunningWarehouse:
     log: Path
     seconds_to_open: float = 0.0
     extra: dict[str, str] = field(default_factory=dict)
+    tls_port: int = 0
+
+    @property
+    def authority(self) -> Path:
+        """The certificate that it made for itself."""
+        return self.folder / "data" / "tls" / "certificate.pem"
 
     def password(self, user: str) -> str:
         return f"{user}-secret"
@@ -112,14 +119,16 @@ def start(folder: Path, port: int = 0, *options: str, more: dict[str, Any] | Non
         assert process.poll() is None, log.read_text()
         assert time.monotonic() - begun < 60, log.read_text()
         time.sleep(0.02)
-    found = log.read_text().split("on http://127.0.0.1:")[1].split(",")[0]
-    return RunningWarehouse(process, int(found), folder, log, time.monotonic() - begun)
+    ports = [int(found) for found in re.findall(r"https?://127.0.0.1:([0-9]+)", log.read_text())]
+    running = RunningWarehouse(process, ports[0], folder, log, time.monotonic() - begun)
+    running.tls_port = ports[1] if len(ports) > 1 else 0
+    return running
 
 
 @pytest.fixture(scope="session")
 def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningWarehouse]:
     """One warehouse for all tests that leave it as they found it."""
-    running = start(tmp_path_factory.mktemp("warehouse"))
+    running = start(tmp_path_factory.mktemp("warehouse"), 0, "--tls-port", "0")
     yield running
     assert running.stop() == 0, running.log.read_text()
     assert "Traceback" not in running.log.read_text()

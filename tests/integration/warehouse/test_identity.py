@@ -112,8 +112,8 @@ def test_a_condition_that_is_none_is_said_at_the_start(tmp_path: Path) -> None:
 )
 def test_a_read_only_user_writes_nothing(own: RunningWarehouse, sql: str) -> None:
     """With all grants of `platform`; the engine says so, in a session and without one."""
-    for session in (None, "read-only"):
-        answer = own.request(sql, user="rita", session_id=session or "")
+    for session in ({}, {"session_id": "read-only"}):
+        answer = own.request(sql, user="rita", **session)
         assert (answer.status, answer.headers["x-clickhouse-exception-code"]) == (500, "164"), answer.text
     assert own.request("SELECT 1", user="rita", readonly=0).headers["x-clickhouse-exception-code"] == "164"
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import random
+import contextlib
 import socket
+import time
 
+import psutil
 import pytest
 
+from lockgate.embedded.warehouse import blocks
+from lockgate.embedded.warehouse.errors import WarehouseError
+
+from . import malformed
 from .conftest import RunningWarehouse
 
 _LOGIN = b"X-ClickHouse-User: platform\r\nX-ClickHouse-Key: platform-secret\r\n"
@@ -39,7 +45,7 @@ def _raw(warehouse: RunningWarehouse, data: bytes, half_close: bool = True) -> b
         (b"POST / HTTP/1.1\r\n" + _LOGIN + b"Transfer-Encoding: chunked\r\n\r\n8\r\nSELECT 1\r\n", 400),
         (b"POST /?query=%ff%fe HTTP/1.1\r\n" + _LOGIN + b"Content-Length: 0\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\n" + _LOGIN + b"Content-Encoding: gzip\r\nContent-Length: 8\r\n\r\nSELECT 1", 500),
-        (b"POST / HTTP/1.1\r\n" + _LOGIN + b"Content-Encoding: rot13\r\nContent-Length: 8\r\n\r\nSELECT 1", 415),
+        (b"POST / HTTP/1.1\r\n" + _LOGIN + b"Content-Encoding: rot13\r\nContent-Length: 8\r\n\r\nSELECT 1", 501),
         (b"GET /" + b"x" * 2_000_000 + b" HTTP/1.1\r\n\r\n", 414),
     ],
 )
@@ -67,13 +73,69 @@ def test_an_error_reaches_a_client_that_is_still_sending(warehouse: RunningWareh
     assert (answer.status, answer.headers["x-clickhouse-exception-code"]) == (404, "60")
 
 
-def test_random_bytes_never_hang_it(warehouse: RunningWarehouse) -> None:
-    """Good requests with a few bytes replaced: each is answered or closed within the timeout."""
-    chance = random.Random(7)
-    good = b"POST /?max_threads=1 HTTP/1.1\r\n" + _LOGIN + b"Content-Length: 24\r\n\r\nSELECT 1, 'x' FORMAT JSON"
-    for _ in range(150):
-        bad = bytearray(good)
-        for _ in range(chance.randint(1, 4)):
-            bad[chance.randrange(len(bad))] = chance.randrange(256)
-        _raw(warehouse, bytes(bad))
+def test_by_the_thousand(warehouse: RunningWarehouse) -> None:
+    """Every kind of wrong request: an error in the protocol's form for each, and nothing left of any of them."""
+    process = psutil.Process(warehouse.process.pid)
+    warehouse.ask("CREATE DATABASE malformed")
+    warehouse.ask("CREATE TABLE malformed.t (a UInt8, b String) ENGINE = MergeTree ORDER BY a")
+    malformed.send_many(warehouse.port, 1, 300)  # until every buffer and cache has its size
+    memory, descriptors = process.memory_info().rss, process.num_fds()
+    outcomes = malformed.send_many(warehouse.port, 20260101, 2500)
+    assert len({outcome.case.kind for outcome in outcomes}) == 14
+    for outcome in outcomes:
+        assert outcome.status >= (400 if outcome.case.surely_wrong else 200), outcome
+        if outcome.code:
+            assert _body(outcome.answer, outcome.case.data).startswith(
+                f"Code: {outcome.code}. DB::Exception: ".encode()
+            )
+    until = time.monotonic() + 20  # of some only the first megabytes were read: they end when that is noticed
+    while (left := warehouse.ask("SELECT query FROM system.processes WHERE query NOT LIKE '%system.processes%'")) != "":
+        assert time.monotonic() < until, left
+        time.sleep(0.2)
+    assert list(warehouse.folder.glob("data/pipes/*")) == []
+    assert process.memory_info().rss < memory + (200 << 20)
+    assert process.num_fds() <= descriptors + 50
+    warehouse.ask("DROP DATABASE malformed")
+
+
+def _body(answer: bytes, request: bytes) -> bytes:
+    """Of an error; in blocks where they were asked for and the error came late enough."""
+    body = answer.partition(b"\r\n\r\n")[2]
+    if b"compress=1&" in request or b"&compress=1" in request or b"?compress=1" in request:
+        with contextlib.suppress(WarehouseError):
+            return b"".join(blocks.unpacked(iter([body])))
+    return body
+
+
+@pytest.mark.parametrize("text", [b"SELECT 1 -- ", b"SELECT '", b"SELECT 1, ", b"(" * 100, b"-- "])
+def test_a_query_of_100_megabytes(warehouse: RunningWarehouse, text: bytes) -> None:
+    """Refused by max_query_size, as a server's parser does, before anybody looks at what it is."""
+    process = psutil.Process(warehouse.process.pid)
+    before = process.memory_info().rss
+    pieces = iter([text * (1_000_000 // len(text))] * 100)
+    answer = warehouse.request(pieces)
+    assert (answer.status, answer.headers["x-clickhouse-exception-code"]) == (400, "62")
+    assert "Max query size exceeded" in answer.text
+    assert process.memory_info().rss < before + (100 << 20)
+
+
+def test_a_larger_query_may_be_allowed(warehouse: RunningWarehouse) -> None:
+    sql = f"SELECT length('{'x' * 300_000}')"
+    assert warehouse.request(sql).status == 400
+    assert warehouse.ask(sql, max_query_size=1_000_000) == "300000"
+
+
+def test_slow_senders_hold_nobody_up(warehouse: RunningWarehouse) -> None:
+    """Sixty clients send a byte now and then: of a head, of a body, of a chunk. Everybody else is served meanwhile."""
+    starts = [b"POST / HT", b"POST / HTTP/1.1\r\n" + _LOGIN + b"Content-Length: 100\r\n\r\nSELECT",
+              b"POST / HTTP/1.1\r\n" + _LOGIN + b"Transfer-Encoding: chunked\r\n\r\n5\r\nSE"]  # fmt: skip
+    slow = [socket.create_connection(("127.0.0.1", warehouse.port)) for _ in range(60)]
+    for number, client in enumerate(slow):
+        client.sendall(starts[number % len(starts)])
+    for _ in range(10):
+        for client in slow:
+            client.sendall(b"L")
+        assert warehouse.ask("SELECT 1") == "1"
+    for client in slow:
+        client.close()
     assert warehouse.ask("SELECT 1") == "1"

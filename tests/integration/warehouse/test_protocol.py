@@ -262,9 +262,93 @@ def test_health_needs_no_login(warehouse: RunningWarehouse, path: str) -> None:
 
 def test_other_paths_and_methods(warehouse: RunningWarehouse) -> None:
     assert warehouse.request(method="GET", path="/nothing").status == 404
-    assert warehouse.request(method="DELETE").status == 405
-    assert warehouse.request(method="OPTIONS").status == 204
+    assert warehouse.request(method="DELETE").status == 404
+    assert warehouse.request(method="BREW").status == 501
     assert warehouse.request(method="HEAD", query="SELECT 1").body == b""
+    written = warehouse.request(method="HEAD", query="CREATE TABLE t (a UInt8) ENGINE = Memory")
+    assert (written.status, written.body) == (500, b"")
+    assert written.headers["x-clickhouse-exception-code"] == "164"
+
+
+def test_browsers_of_other_origins(warehouse: RunningWarehouse) -> None:
+    asked = warehouse.request(method="OPTIONS", headers={"Origin": "http://other"})
+    assert (asked.status, asked.headers["access-control-allow-origin"]) == (204, "*")
+    origin = {"Origin": "http://other"}
+    assert "access-control-allow-origin" not in warehouse.request("SELECT 1", headers=origin).headers
+    allowed = warehouse.request("SELECT 1", headers=origin, add_http_cors_header=1).headers
+    assert allowed["access-control-allow-origin"] == "*"
+    assert "X-ClickHouse-Summary" in allowed["access-control-expose-headers"]
+    assert "access-control-allow-origin" not in warehouse.request("SELECT 1", add_http_cors_header=1).headers
+
+
+@pytest.mark.parametrize("how", ["url", "clause", "session"])
+def test_headers_of_the_clients_own(warehouse: RunningWarehouse, how: str) -> None:
+    wanted = "{'Content-Type': 'image/png', 'X-Mine': 'it\\'s'}"
+    sql = "SELECT 1"
+    url: dict[str, Any] = {}
+    if how == "url":
+        url = {"http_response_headers": wanted, "session_timezone": "Asia/Tokyo"}
+    elif how == "clause":
+        sql += f" SETTINGS http_response_headers = $${wanted}$$, session_timezone = 'Asia/Tokyo'"
+    else:
+        url = {"session_id": "own headers"}
+        warehouse.ask(f"SET http_response_headers = $${wanted}$$, session_timezone = 'Asia/Tokyo'", **url)
+    answer = warehouse.request(sql, **url)
+    assert answer.status == 200, answer.text
+    assert (answer.headers["content-type"], answer.headers["x-mine"]) == ("image/png", "it's")
+    assert answer.headers["x-clickhouse-timezone"] == "Asia/Tokyo"
+    plain = warehouse.request("SELECT 1").headers
+    assert "x-mine" not in plain
+    assert plain["x-clickhouse-timezone"] == "UTC"
+
+
+def test_headers_of_the_clients_own_cannot_split_an_answer(warehouse: RunningWarehouse) -> None:
+    answer = warehouse.request("SELECT 1", http_response_headers="{'X-Mine': 'a\\r\\nSet-Cookie: b'}")
+    assert (answer.status, answer.headers["x-clickhouse-exception-code"]) == (400, "36"), answer.text
+    assert "set-cookie" not in answer.headers
+    twice = warehouse.request("SELECT 1", http_response_headers="{'a': '1', 'a': '2'}")
+    assert "duplicate entries" in twice.text
+
+
+def test_a_post_without_a_length(warehouse: RunningWarehouse) -> None:
+    answer = warehouse.request(iter(()), query="SELECT 1", headers={"Content-Length": "0"})
+    assert answer.body == b"1\n"
+    import socket
+
+    with socket.create_connection(("127.0.0.1", warehouse.port), timeout=20) as client:
+        client.sendall(b"POST /?query=SELECT+1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.1 411 Length Required")
+
+
+def test_old_clients_get_an_answer_of_their_version(warehouse: RunningWarehouse) -> None:
+    import socket
+
+    with socket.create_connection(("127.0.0.1", warehouse.port), timeout=20) as client:
+        client.sendall(b"GET /?query=SELECT+1&user=platform&password=platform-secret HTTP/1.0\r\n\r\n")
+        answer = b""
+        while piece := client.recv(65536):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.0 200 OK\r\n")
+    assert b"Connection: Close\r\n" in answer
+    assert answer.endswith(b"\r\n\r\n1\n")
+
+
+def test_a_query_need_not_be_text(warehouse: RunningWarehouse) -> None:
+    """Bytes that are no UTF-8 are a query's own business; those of a name or a setting are an error."""
+    path = "/?query=SELECT%20%27%FF%27"
+    assert warehouse.request(method="GET", path=path).body == b"\xff\n"
+    assert warehouse.request(method="GET", path=path + "&max_threads=%FF").status == 400
+    assert warehouse.request(method="GET", path=path + "&x%").headers["x-clickhouse-exception-code"] == "1000"
+
+
+def test_the_quota_key_is_recorded(warehouse: RunningWarehouse) -> None:
+    warehouse.ask("SELECT 1", query_id="with a quota", quota_key="team a/b %")
+    warehouse.request("SELECT 1", query_id="with a quota", headers={"X-ClickHouse-Quota": "by header"})
+    warehouse.ask("SYSTEM FLUSH LOGS query_log")
+    sql = "SELECT DISTINCT quota_key FROM ops.query_log WHERE query_id = 'with a quota' ORDER BY 1"
+    assert warehouse.ask(sql) == "by header\nteam a/b %"
+    both = warehouse.request("SELECT 1", headers={"X-ClickHouse-Quota": "x"}, quota_key="y")
+    assert both.headers["x-clickhouse-exception-code"] == "36"
 
 
 def test_with_before_insert_takes_the_data_and_nothing_else(warehouse: RunningWarehouse, database: str) -> None:

@@ -59,3 +59,20 @@ def test_a_session_serves_one_request_at_a_time(warehouse: RunningWarehouse) -> 
     slow.join()
     assert answer.headers["x-clickhouse-exception-code"] == "373"
     assert warehouse.ask("SELECT 1", session_id="s6") == "1"
+
+
+def test_a_session_can_be_closed_and_must_have_a_name(warehouse: RunningWarehouse) -> None:
+    warehouse.ask("CREATE TEMPORARY TABLE mine (a UInt8)", session_id="s7")
+    warehouse.ask("INSERT INTO mine VALUES (1)", session_id="s7")
+    assert warehouse.ask("SELECT a FROM mine", session_id="s7", close_session=1) == "1"
+    assert warehouse.request("SELECT a FROM mine", session_id="s7").status == 404
+    assert warehouse.request("SELECT 1", session_id="").headers["x-clickhouse-exception-code"] == "744"
+
+
+def test_a_sessions_settings_for_http_hold_for_its_requests(warehouse: RunningWarehouse) -> None:
+    gzip = {"Accept-Encoding": "gzip"}
+    warehouse.ask("SET enable_http_compression = 0", session_id="s8")
+    assert "content-encoding" not in warehouse.request("SELECT 1", session_id="s8", headers=gzip).headers
+    answer = warehouse.request("SELECT 1", session_id="s8", headers=gzip, enable_http_compression=1)
+    assert answer.headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in warehouse.request("SELECT 1", session_id="s8", headers=gzip).headers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lockgate.embedded.warehouse.errors import WarehouseError
-from lockgate.embedded.warehouse.marks import kill, kill_condition
+from lockgate.embedded.warehouse.marks import kill, kill_condition, mark
 from lockgate.embedded.warehouse.statements import Canonical
 
 
@@ -32,3 +32,8 @@ def test_other_forms_are_refused(sql: str) -> None:
 def test_a_kill_of_nothing_kills_nothing() -> None:
     assert b"query_id IN ('')" in kill([], None, b"SYNC")
     assert b"= 'analyst'" in kill(["1"], "analyst", b"")
+
+
+def test_a_quota_key_cannot_pass_for_a_query_id() -> None:
+    assert mark(7, "analyst", "a/b c", "q/1") == "7/analyst/a%2Fb%20c/q/1"
+    assert mark(7, "analyst", "", "q") == "7/analyst//q"

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from lockgate.embedded.warehouse.errors import WarehouseError
-from lockgate.embedded.warehouse.statements import Canonical, find_input, find_insert, from_file, setting_in, take_apart
+from lockgate.embedded.warehouse.statements import (
+    Canonical,
+    find_input,
+    find_insert,
+    from_file,
+    setting_in,
+    setting_of,
+    take_apart,
+)
 
 
 @pytest.mark.parametrize(
@@ -146,3 +154,11 @@ def test_the_structure_of_input() -> None:
     assert found is not None
     assert found.structure == "a Enum('it\\'s'),\n b UInt8"
     assert find_input(Canonical.of(b"INSERT INTO t SELECT a FROM input(auto) FORMAT CSV")) is None
+
+
+def test_a_setting_of_a_statement() -> None:
+    sql = b"SELECT 'session_timezone = x' -- session_timezone = 'y'\n SETTINGS max_threads = 1, session_timezone = 'it\\'s'"
+    assert setting_of(sql, "session_timezone") == "'it\\'s'"
+    assert setting_of(sql, "max_threads") == "1"
+    assert setting_of(b"SELECT session_timezone", "session_timezone") is None
+    assert setting_of(b"SET http_response_headers = $$x$$", "http_response_headers") == "$$x$$"
