@@ -140,6 +140,15 @@ class Settings(BaseSettings):
     first_hour: datetime | None = Field(None, description="first hourly partition that Dagster lists (UTC)")
     batch_rows: int = Field(250_000, gt=0, description="most rows of one landed batch")
     batch_bytes: int = Field(128 << 20, gt=0, description="most bytes of one landed batch")
+    landing_workers: int = Field(2, gt=0, description="how many batches of a stream one process lands side by side")
+    most_parts: int = Field(
+        600, gt=0, description="parts of one table partition above which landing waits for the warehouse's merges"
+    )
+    patience_seconds: float = Field(
+        60.0,
+        ge=0,
+        description="how long landing waits for a warehouse that does not keep up, before the next tick goes on",
+    )
     lease_seconds: float = Field(
         60.0, gt=0, description="how long a batch or a publish may be silent before it is taken over"
     )

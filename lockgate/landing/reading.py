@@ -1,18 +1,21 @@
-"""Reading one bounded range of offsets from Kafka."""
+"""Reading bounded ranges of offsets from Kafka, some thousand messages at a time."""
 
 from __future__ import annotations
 
 import hashlib
+import sys
 import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime
+from itertools import groupby
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from lockgate.clients.kafka import BrokerUnavailable, named
 from lockgate.core.offsets import LastMessage, OffsetRange
 
-# confluent_kafka's fast way is a list at a time; 100,000 was slower than 10,000 (TRAPS: 0.9M against 0.5M messages/s).
+# confluent_kafka's fast way is a list at a time; 100,000 was slower than 10,000 (TRAPS: 0.5M against 0.9M messages/s).
 MESSAGES_A_CALL = 10_000
 SILENCE_SECONDS = 20.0  # with offsets still to come, a broker that sends nothing for so long is away
 _GONE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
@@ -29,92 +32,212 @@ class OffsetsGone(LogLost):
 class LogCut(LogLost):
     """Kafka has another message at an offset that has landed: the log was cut, or restored, and has grown again."""
 
+    def __init__(self, offset: int) -> None:
+        super().__init__(
+            f"offset {offset} holds another message than the one that landed from it: the log was cut or restored, and has"
+            " grown again"
+        )
+
+
+class Reading:
+    """A range of one partition while it is read, and what has come of it so far.
+
+    `position`: offsets below it are read, whether or not there was a message. `lost`: why there is no going on.
+    """
+
+    def __init__(self, topic: str, partition: int, offsets: OffsetRange, after: LastMessage | None = None) -> None:
+        """`after`: what landed last before the range. Reading begins there, to see that it is still the same message; where
+        Kafka has let go of it (retention, compaction), nothing can be said."""
+        self.topic = topic
+        self.partition = partition
+        self.offsets = offsets
+        self.after = after
+        self.position = offsets.first
+        self.messages = 0
+        self.bytes = 0  # of the values
+        self.oldest_at: datetime | None = None  # arrival of the first and the last message, by the broker's clock
+        self.newest_at: datetime | None = None
+        self.lost: LogLost | None = None
+        self.begin_again = False  # to be fetched anew, from `begins_at`
+        self._last: Message | None = None
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]"
+
+    @property
+    def begins_at(self) -> int:
+        """The offset to fetch from."""
+        return self.after.offset if self.after and self.position == self.offsets.first else self.position
+
+    @property
+    def ended(self) -> bool:
+        return self.lost is not None or self.position >= self.offsets.end
+
+    @property
+    def last(self) -> LastMessage | None:
+        """The last message so far, as the ledger keeps it."""
+        return LastMessage(_offset(self._last), digest_of(self._last)) if self._last else None
+
+    def take(self, fetched: list[Message]) -> tuple[list[Message], list[Message]]:
+        """Of what the partition has next: the messages of this range, and what comes after it. Raises BrokerError."""
+        if (
+            _offset(fetched[0]) >= self.offsets.first
+            and _offset(fetched[-1]) < self.offsets.end
+            and not any(map(Message.error, fetched))
+        ):
+            mine, rest = fetched, list[Message]()
+            self.position = _offset(fetched[-1]) + 1
+        else:
+            mine, rest = self._look_at_each(fetched)
+        if mine:
+            self.messages += len(mine)
+            self.bytes += sum(map(len, mine))
+            self.oldest_at = self.oldest_at or _arrival(mine[0])
+            self.newest_at, self._last = _arrival(mine[-1]), mine[-1]
+        return mine, rest
+
+    def _look_at_each(self, fetched: list[Message]) -> tuple[list[Message], list[Message]]:
+        mine = []
+        for at, message in enumerate(fetched):
+            error, offset = message.error(), _offset(message)
+            if error is not None:
+                self._hear(error, offset)
+            elif offset >= self.offsets.end:
+                self.position = self.offsets.end
+            elif offset >= self.offsets.first:
+                mine.append(message)
+                self.position = offset + 1
+                continue
+            elif self.after and offset == self.after.offset and digest_of(message) != self.after.digest:
+                self.lost = LogCut(offset)
+            if self.ended:
+                return mine, fetched[at:]
+        return mine, []
+
+    def _hear(self, error: KafkaError, offset: int) -> None:
+        """Of an event that is no message. Raises what it means where that is not for this partition to end."""
+        if error.code() == KafkaError._PARTITION_EOF:  # beyond trailing transaction markers, which are no messages
+            self.position = max(self.position, min(offset, self.offsets.end))
+        elif error.code() not in _GONE:
+            raise named(error, "its bootstrap servers")
+        elif self.after and self.position == self.offsets.first:  # perhaps only what landed long ago is gone
+            self.after, self.begin_again = None, True
+        else:
+            self.lost = OffsetsGone(f"Kafka no longer has offset {self.position}: {error.str()}")
+
 
 @dataclass(frozen=True)
-class Read:
-    """The messages of a range, in order of offset. `end` is short of the range's where it was cut by size."""
+class Piece:
+    """Messages of one range that follow each other, in order of offset; at least one."""
 
-    messages: list[Any]
-    end: int
-    bytes: int
+    reading: Reading
+    messages: list[Message]
+
+
+class Reader:
+    """A consumer that goes on where it stands: of ranges that follow each other, the next is fetched ahead of time.
+
+    For one thread.
+    """
+
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+        self._topic = ""
+        self._stands: dict[int, int] = {}  # assigned partition → the offset up to which it was handed out
+        self._ahead: dict[int, list[Message]] = {}  # partition → what was fetched beyond the range that was asked for
+
+    def read(self, readings: Sequence[Reading], most_bytes: int) -> Iterator[Piece]:
+        """All messages of ranges of different partitions of a topic, or what of their beginnings comes to `most_bytes`.
+
+        At least one call's worth of messages is read, so that what is left always gets less; `position` of each reading says
+        how far it came. A partition whose log is not what it was ends with `lost`, and the others go on. Raises
+        BrokerUnavailable, BrokerError.
+        """
+        waiting = {r.partition: r for r in readings if not r.ended}
+        if not waiting:
+            return
+        size, heard, fetched = 0, time.monotonic(), self._go_to(waiting)
+        while waiting:
+            for partition, messages in fetched:
+                heard, reading, rest = time.monotonic(), waiting.get(partition), messages
+                if reading and not reading.ended:
+                    before = reading.bytes
+                    mine, rest = reading.take(messages)
+                    size += reading.bytes - before
+                    if mine:
+                        yield Piece(reading, mine)
+                if rest:
+                    self._ahead.setdefault(partition, []).extend(rest)
+            waiting = {p: r for p, r in waiting.items() if not r.ended}
+            if not waiting or size >= most_bytes:
+                break
+            if any(r.begin_again for r in waiting.values()):
+                self._assign(waiting)
+            if time.monotonic() - heard > SILENCE_SECONDS:
+                said = ", ".join(f"{r} at offset {r.position}" for r in waiting.values())
+                raise BrokerUnavailable(f"nothing came for {SILENCE_SECONDS:g} s: {said}")
+            fetched = self._fetch(sum(r.offsets.end - r.position for r in waiting.values()))
+        self._stands = {r.partition: r.position for r in readings if r.lost is None}
+
+    def cut_since(self, topic: str, partition: int, landed: LastMessage) -> LogCut | None:
+        """Whether Kafka has another message where this one landed from; None also where it has none there any more."""
+        probe = Reading(topic, partition, OffsetRange(landed.offset, landed.offset + 1))
+        for _ in self.read([probe], sys.maxsize):
+            pass
+        return LogCut(landed.offset) if probe.last and probe.last != landed else None
+
+    def _go_to(self, waiting: Mapping[int, Reading]) -> Iterable[tuple[int, list[Message]]]:
+        """What was fetched ahead, if these ranges follow what was read last; else the consumer begins anew."""
+        stands, self._stands = self._stands, {}  # unknown until all that is handed out has arrived
+        topic = next(r.topic for r in waiting.values())
+        if topic == self._topic and stands == {p: r.begins_at for p, r in waiting.items()}:
+            ahead, self._ahead = self._ahead, {}
+            return ahead.items()
+        self._topic = topic
+        self._assign(waiting)
+        return ()
+
+    def _assign(self, waiting: Mapping[int, Reading]) -> None:
+        self._ahead = {}
+        for reading in waiting.values():
+            reading.begin_again = False
+        self._consumer.assign([TopicPartition(r.topic, r.partition, r.begins_at) for r in waiting.values()])
+
+    def _fetch(self, wanted: int) -> Iterable[tuple[int, list[Message]]]:
+        """The next messages by partition, each partition's in order; none where nothing comes within a second."""
+        fetched = self._consumer.consume(min(MESSAGES_A_CALL, wanted), timeout=1.0)
+        for partition, messages in groupby(fetched, Message.partition):
+            together = list(messages)
+            if partition is None:  # of the whole client, not of a partition
+                raise named(together[0].error(), "its bootstrap servers")
+            yield partition, together
 
 
 def read_range(
-    consumer: Consumer,
-    topic: str,
-    partition: int,
-    offsets: OffsetRange,
-    *,
-    most_bytes: int,
-    after: LastMessage | None = None,
-) -> Read:
-    """All messages of `offsets`, or of as much of its beginning as comes to `most_bytes` of keys and values.
-
-    At least one call's worth of messages is read, so a range always gets shorter. `after`: what landed last before the range;
-    reading begins there, to see that it is still the same message. Kafka may have let go of it (retention, compaction): then
-    nothing can be said. Raises BrokerUnavailable, BrokerError, OffsetsGone, LogCut.
-    """
-    begin = offsets.first if after is None else after.offset
-    consumer.assign([TopicPartition(topic, partition, begin)])
-    kept: list[Any] = []
-    size, position, heard = 0, begin, time.monotonic()
-    while position < offsets.end:
-        # Small requests for a small rest: whatever is fetched beyond the range is thrown away.
-        fetched = consumer.consume(min(MESSAGES_A_CALL, offsets.end - position), timeout=1.0)
-        if fetched:
-            heard = time.monotonic()
-        elif time.monotonic() - heard > SILENCE_SECONDS:
-            raise BrokerUnavailable(
-                f"{topic}[{partition}]: nothing came for {SILENCE_SECONDS:g} s at offset {position}"
-            )
-        for message in fetched:
-            error = message.error()
-            if error is not None:
-                if after is not None and error.code() in _GONE:  # perhaps only what landed long ago
-                    return read_range(consumer, topic, partition, offsets, most_bytes=most_bytes)
-                position = max(position, _position_after(error, message, position))
-                continue
-            offset = message.offset()
-            if offset >= offsets.end:
-                position = offsets.end
-                break
-            if offset < offsets.first:
-                _check_same(message, after)
-                continue
-            kept.append(message)
-            size += len(message)  # the value's bytes
-            position = offset + 1
-        if size >= most_bytes and position < offsets.end:
-            return Read(kept, position, size)
-    return Read(kept, offsets.end, size)
+    consumer: Consumer, topic: str, partition: int, offsets: OffsetRange, after: LastMessage | None = None
+) -> list[Message]:
+    """All messages of one range, whatever they come to. Raises BrokerUnavailable, BrokerError, OffsetsGone, LogCut."""
+    reading = Reading(topic, partition, offsets, after)
+    messages = [m for piece in Reader(consumer).read([reading], sys.maxsize) for m in piece.messages]
+    if reading.lost:
+        raise reading.lost
+    return messages
 
 
-def digest_of(message: Any) -> bytes:
+def _offset(message: Message) -> int:
+    """Of an event that is no message, the offset that it speaks of."""
+    offset: int | None = message.offset()
+    assert offset is not None  # only messages that were never sent have none
+    return offset
+
+
+def _arrival(message: Message) -> datetime:
+    return datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
+
+
+def digest_of(message: Message) -> bytes:
     """What tells a message from any other that might stand at its offset."""
     digest = hashlib.blake2b(str(message.timestamp()[1]).encode(), digest_size=16)
     for part in (message.key(), message.value()):
         digest.update(b"-" if part is None else b"+%d:" % len(part) + part)
     return digest.digest()
-
-
-def same_message(consumer: Consumer, topic: str, partition: int, landed: LastMessage) -> bool | None:
-    """Whether Kafka still has at its offset what landed from there; None where it has no message there any more."""
-    read = read_range(consumer, topic, partition, OffsetRange(landed.offset, landed.offset + 1), most_bytes=1)
-    return digest_of(read.messages[0]) == landed.digest if read.messages else None
-
-
-def _check_same(message: Any, landed: LastMessage | None) -> None:
-    if landed is not None and message.offset() == landed.offset and digest_of(message) != landed.digest:
-        raise LogCut(
-            f"offset {landed.offset} holds another message than the one that landed"
-            " from it: the log was cut or restored, and has grown again"
-        )
-
-
-def _position_after(error: KafkaError, message: Any, position: int) -> int:
-    """Where the partition stands after an event that is no message. Raises what it means where it is a failure."""
-    if error.code() == KafkaError._PARTITION_EOF:
-        return int(message.offset())  # beyond trailing transaction markers, which are no messages
-    if error.code() in _GONE:
-        raise OffsetsGone(f"Kafka no longer has offset {position}: {error.str()}")
-    raise named(error, "its bootstrap servers")

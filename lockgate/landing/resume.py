@@ -6,8 +6,8 @@ from bisect import bisect_left
 from dataclasses import dataclass
 
 from lockgate.clients.kafka import KafkaAdmin, Watermarks, range_consumer
-from lockgate.core.offsets import LastMessage, TopicPartition
-from lockgate.landing.reading import OffsetsGone, same_message
+from lockgate.core.offsets import LastMessage, OffsetRange, TopicPartition
+from lockgate.landing.reading import OffsetsGone, digest_of, read_range
 from lockgate.ledger.decisions import Decisions
 from lockgate.ledger.topics import PartitionState, Topics
 from lockgate.settings import Settings
@@ -97,9 +97,11 @@ class Resumer:
         return landed[same - 1].offset + 1 if same else low
 
     def _same(self, where: TopicPartition, landed: LastMessage) -> bool | None:
+        """Whether Kafka still has at its offset what landed from there; None where it has no message there any more."""
         consumer = range_consumer(self._settings)
         try:
-            return same_message(consumer, where.topic, where.partition, landed)
+            messages = read_range(consumer, where.topic, where.partition, OffsetRange(landed.offset, landed.offset + 1))
+            return digest_of(messages[0]) == landed.digest if messages else None
         except OffsetsGone:  # between asking for the first offset and reading from there
             return None
         finally:

@@ -10,15 +10,16 @@ The rules that this file holds (DESIGN section 4):
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 
 from psycopg import Connection
 
 from lockgate.clients.postgres import Postgres
-from lockgate.core.offsets import LastMessage, OffsetRange, TopicPartition
+from lockgate.core.offsets import LastMessage, OffsetRange, TopicPartition, cut
 from lockgate.ledger.rows import Row, one_row
-from lockgate.ledger.topics import Topics, topic_partition_of
+from lockgate.ledger.topics import Topics, stop, topic_partition_of
 from lockgate.ledger.watermark import advance
 
 
@@ -35,6 +36,14 @@ class Batch:
     offsets: OffsetRange
     generation: int
     epoch: int
+
+
+class Wanted(NamedTuple):
+    """The next offsets of a partition, below `end` and at most so many."""
+
+    topic_partition: TopicPartition
+    end: int
+    most: int
 
 
 @dataclass(frozen=True)
@@ -78,20 +87,57 @@ class Batches(Topics):
         super().__init__(postgres, holder)
         self.lease_seconds = lease_seconds
 
-    def plan(self, ranges: Iterable[tuple[TopicPartition, OffsetRange]]) -> list[Batch]:
-        """Write intents. A range must begin where its partition is planned to; those that no longer do are left out
-        (another process was quicker)."""
+    def claim(self, wanted: Iterable[Wanted], batch_rows: int) -> list[Batch]:
+        """Write intents for the next offsets that nobody has planned, each of at most `batch_rows`, in order.
+
+        Where another process has planned some meanwhile, what follows those is taken; none of a partition whose offsets are all
+        planned, or that was stopped.
+        """
         batches = []
         with self._postgres.transaction() as connection:
-            for topic_partition, offsets in ranges:
-                moved = connection.execute(
-                    "UPDATE topic_partition SET planned_end = %s WHERE topic_no = %s AND partition = %s AND planned_end = %s"
-                    " AND stopped_because IS NULL AND ended_at IS NULL",
-                    (offsets.end, topic_partition.topic_no, topic_partition.partition, offsets.first),
+            for where, end, most in wanted:
+                key = (where.topic_no, where.partition)
+                row = connection.execute(
+                    "SELECT planned_end FROM topic_partition WHERE topic_no = %s AND partition = %s AND planned_end < %s"
+                    " AND stopped_because IS NULL AND ended_at IS NULL FOR UPDATE",
+                    (*key, end),
+                ).fetchone()
+                if row is None:
+                    continue
+                free = OffsetRange(row["planned_end"], min(row["planned_end"] + most, end))
+                connection.execute(
+                    "UPDATE topic_partition SET planned_end = %s WHERE topic_no = %s AND partition = %s",
+                    (free.end, *key),
                 )
-                if moved.rowcount == 1:
-                    batches.append(self._insert(connection, topic_partition, offsets))
+                batches += [self._insert(connection, where, offsets) for offsets in cut(free, batch_rows)]
         return batches
+
+    def again(self, batches: Sequence[Batch]) -> list[Batch]:
+        """The same intents of ours as a next generation, for what was sent and refused. Raises FencedError."""
+        with self._postgres.transaction() as connection:
+            for batch in batches:
+                held = connection.execute(
+                    "UPDATE batch SET generation = generation + 1 WHERE batch_id = %s AND epoch = %s AND state = 'intent'",
+                    (batch.batch_id, batch.epoch),
+                )
+                if held.rowcount != 1:
+                    raise FencedError(f"batch {batch.batch_id} was taken over")
+        return [replace(batch, generation=batch.generation + 1) for batch in batches]
+
+    def stop_at(self, batch: Batch, reason: str) -> None:
+        """Stop a batch's partition, for what its holder has found in it; repeats keep the first reason and time.
+
+        Raises FencedError where the batch was taken over: who has slept meanwhile may find an old range forgotten, rightly.
+        """
+        where = batch.topic_partition
+        with self._postgres.transaction() as connection:
+            ours = connection.execute(
+                "SELECT 1 FROM batch WHERE batch_id = %s AND epoch = %s AND state = 'intent' FOR UPDATE",
+                (batch.batch_id, batch.epoch),
+            ).fetchone()
+            if ours is None:
+                raise FencedError(f"batch {batch.batch_id} was taken over")
+            stop(connection, where, reason)
 
     def _insert(
         self, connection: Connection[Row], topic_partition: TopicPartition, offsets: OffsetRange, generation: int = 0

@@ -87,14 +87,21 @@ class Topics:
         with self._postgres.transaction() as connection:
             return _partitions(connection, "%s::text IS NULL OR t.stream = %s", (stream, stream))
 
-    def stop(self, topic_partition: TopicPartition, reason: str) -> None:
-        """Land nothing more of a partition until somebody decides; repeats keep the first reason and time."""
+    def stop(self, topic_partition: TopicPartition, reason: str, planned_end: int) -> bool:
+        """Land nothing more of a partition until somebody decides; repeats keep the first reason and time.
+
+        `planned_end`: what the judgement stands on. False, and nothing done, where another process has planned on since: it has
+        seen the log as it is now.
+        """
         with self._postgres.transaction() as connection:
-            connection.execute(
-                "UPDATE topic_partition SET stopped_because = %s, stopped_at = now()"
-                " WHERE topic_no = %s AND partition = %s AND stopped_because IS NULL AND ended_at IS NULL",
-                (reason, topic_partition.topic_no, topic_partition.partition),
-            )
+            row = connection.execute(
+                "SELECT planned_end FROM topic_partition WHERE topic_no = %s AND partition = %s FOR UPDATE",
+                (topic_partition.topic_no, topic_partition.partition),
+            ).fetchone()
+            if row is None or row["planned_end"] != planned_end:
+                return False
+            stop(connection, topic_partition, reason)
+        return True
 
     def landed_messages(self, topic_partition: TopicPartition, between: tuple[int, int]) -> list[LastMessage]:
         """The last message of each visible batch, of those with offsets in a half-open range; in order."""
@@ -106,6 +113,14 @@ class Topics:
                 (topic_partition.topic_no, topic_partition.partition, *between),
             ).fetchall()
         return [LastMessage(r["last_offset"], bytes(r["last_digest"])) for r in rows]
+
+
+def stop(connection: Connection[Row], topic_partition: TopicPartition, reason: str) -> None:
+    connection.execute(
+        "UPDATE topic_partition SET stopped_because = %s, stopped_at = now()"
+        " WHERE topic_no = %s AND partition = %s AND stopped_because IS NULL AND ended_at IS NULL",
+        (reason, topic_partition.topic_no, topic_partition.partition),
+    )
 
 
 def _retire(connection: Connection[Row], topic_no: int, by: str) -> None:

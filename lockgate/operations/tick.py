@@ -13,7 +13,8 @@ from typing import Any
 
 from lockgate.clients.errors import ClientError, TransientError
 from lockgate.core.windows import Mart
-from lockgate.landing.land import Lander, StreamReport
+from lockgate.landing.land import Lander
+from lockgate.landing.report import StreamReport
 from lockgate.names import LANE_MINUTE
 from lockgate.operations.platform import Platform
 from lockgate.operations.refresh import MartReport, failed_rules, gate_landed, refresh

@@ -39,7 +39,7 @@ from orchestration.assets.parts import GROUP_LANDING, RUNBOOK_LANDED, RUNBOOK_LA
 from orchestration.checks.outcomes import check_result
 
 if TYPE_CHECKING:  # at run time only by what runs: the code location must load fast
-    from lockgate.landing.land import StreamReport
+    from lockgate.landing.report import StreamReport
     from orchestration.resources.tick import Tick
 
 COMPLETE = "complete"  # every partition of the topic lands
@@ -96,7 +96,7 @@ def complete_checks(contracts: Sequence[Contract]) -> AssetChecksDefinition:
         required_resource_keys={"tick"},
     )
     def complete(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
-        from lockgate.landing.land import StreamReport
+        from lockgate.landing.report import StreamReport
         from lockgate.operations.tick import LandingFailed, did_not_land
 
         tick: Tick = context.resources.tick

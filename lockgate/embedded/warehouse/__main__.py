@@ -55,7 +55,12 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(nothing.fileno(), 0)
     # chdb imports pyarrow (and with it numpy) where it finds it, for calls we never make: half of our start
     sys.modules["pyarrow"] = None  # type: ignore[assignment]
+    options.data, options.users = options.data.absolute(), options.users.absolute()
+    if options.certificate:
+        options.certificate, options.key = options.certificate.absolute(), options.key and options.key.absolute()
     try:
+        options.data.mkdir(parents=True, exist_ok=True)
+        os.chdir(options.data)  # where the engine keeps what it has no other place for, such as schemas given as text
         limits = Limits(options.max_memory, options.max_queries)
         engine = Engine(options.data, access.load(options.users), limits)
         context = _tls(options) if options.tls_port is not None else None

@@ -13,13 +13,13 @@ from lockgate.clients.kafka import KafkaAdmin, producer, range_consumer
 from lockgate.clients.postgres import Postgres
 from lockgate.clients.warehouse import Warehouse
 from lockgate.contracts import Attribute, Contract, EventTime, Identity, Located
-from lockgate.landing.encoding import SCHEMA, encode
-from lockgate.landing.land import Lander, StreamReport
+from lockgate.landing.land import Lander
 from lockgate.landing.reading import read_range
+from lockgate.landing.report import StreamReport
 from lockgate.landing.resume import Resumer
+from lockgate.landing.steps import insert
 from lockgate.ledger.batches import Batch, Batches
 from lockgate.ledger.decisions import Decisions
-from lockgate.names import inbox
 from lockgate.settings import Settings
 
 
@@ -91,10 +91,10 @@ class Stream:
         return int(row[0]), int(row[1])
 
 
-def insert(stream: Stream, batch: Batch) -> None:
+def read_and_insert(stream: Stream, batch: Batch) -> None:
     """Read a batch and send it, as its holder would."""
     consumer = range_consumer(stream.settings)
     where = batch.topic_partition
-    read = read_range(consumer, where.topic, where.partition, batch.offsets, most_bytes=1 << 30)
+    messages = read_range(consumer, where.topic, where.partition, batch.offsets)
     consumer.close()
-    stream.warehouse.insert(inbox(stream.name), SCHEMA.names, encode(batch, read.messages), "ArrowStream")
+    insert(stream.warehouse, stream.name, [(batch, messages)])

@@ -16,7 +16,7 @@ from lockgate.clients.postgres import Postgres
 from lockgate.clients.warehouse import Warehouse, WarehouseUnavailable
 from lockgate.embedded.services import services
 from lockgate.embedded.supervisor import Supervisor
-from lockgate.landing.land import ProofFailed
+from lockgate.landing.steps import ProofFailed
 from lockgate.ledger.migrate import migrate
 from lockgate.names import LEDGER_DATABASE
 from lockgate.settings import Settings

@@ -17,15 +17,14 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from lockgate.contracts import Attribute
-from lockgate.core.offsets import OffsetRange
 from lockgate.embedded.environment import inherited, settings_environment
-from lockgate.landing.land import Lander, ProofFailed
+from lockgate.landing.steps import ProofFailed
 from lockgate.landing.tables import ContractChangedError, ensure_tables
-from lockgate.ledger.batches import Batch, Batches, FencedError, Landed
+from lockgate.ledger.batches import Batches, FencedError, Landed, Wanted
 from lockgate.ledger.builds import Builds
 from lockgate.settings import Settings
 from tests.integration.landing.raw_producer import produce_with_header
-from tests.integration.landing.streams import Stream, contract_of, event, insert
+from tests.integration.landing.streams import Stream, contract_of, event, read_and_insert
 
 
 class Killed(BaseException):
@@ -112,13 +111,13 @@ def test_killed_at_any_point_the_next_call_ends_it(stream: Stream, where: str, m
     with monkeypatch.context() as patch:
         match where:
             case "before the insert":
-                patch.setattr("lockgate.landing.land.encode", kill)
+                patch.setattr("lockgate.landing.steps.encode", kill)
             case "after the insert":
-                patch.setattr("lockgate.landing.land.count_batches", kill)
+                patch.setattr("lockgate.landing.steps.count_batches", kill)
             case "after the count":
                 patch.setattr(Batches, "commit", kill)
             case "after the commit":
-                patch.setattr(Lander, "_land_stream", _land_without_mirror)
+                patch.setattr("lockgate.landing.pipeline.mirror", kill)
         patch.setattr(Batches, "release", kill)  # nor is there time to let go of anything
         with pytest.raises(Killed):
             stream.land(stream.batches("killed", lease_seconds=0.01))
@@ -126,14 +125,6 @@ def test_killed_at_any_point_the_next_call_ends_it(stream: Stream, where: str, m
     stream.land(stream.batches("next"))
     assert stream.visible() == (500, 500)
     assert stream.value("SELECT uniqExact(_offset, _partition) FROM {s}") == 500
-
-
-def _land_without_mirror(lander: Any, contract: Any, targets: Any, report: Any) -> None:
-    from lockgate.landing.land import _Round
-
-    for batches in lander._rounds(contract, targets):
-        _Round(lander._settings, lander._warehouse, lander._batches, lander._admin, contract, report, {}).run(batches)
-    raise Killed
 
 
 def test_a_sender_that_wakes_up_late_changes_nothing(stream: Stream) -> None:
@@ -145,10 +136,10 @@ def test_a_sender_that_wakes_up_late_changes_nothing(stream: Stream) -> None:
     (target, _) = lander._targets(stream.contract, report := stream.lander(slow).land([contract_of(stream.name)])[0])
     assert report.landed == 100  # the first hundred land in the usual way
     stream.produce([event(n) for n in range(100, 200)], partition=0)
-    (batch,) = slow.plan([(target.state.topic_partition, OffsetRange(100, 200))])
+    (batch,) = slow.claim([Wanted(target.state.topic_partition, 200, 100)], 100)
 
     assert stream.land(stream.batches("quick")).landed == 100
-    insert(stream, batch)  # the paused process goes on where it was
+    read_and_insert(stream, batch)  # the paused process goes on where it was
     with pytest.raises(FencedError):
         slow.commit([Landed(batch, 100, 100, 0, 0, (), None, None)])
     with pytest.raises(FencedError):
@@ -197,13 +188,13 @@ def test_an_insert_longer_than_its_lease_keeps_it(stream: Stream, monkeypatch: p
 
     inserting, lease = threading.Event(), 1.0
 
-    def slowly(batch: Batch, messages: list[Any]) -> Iterator[memoryview]:
+    def slowly(pieces: Any) -> Iterator[memoryview]:
         inserting.set()
-        for chunk in encode(batch, messages):
+        for chunk in encode(pieces):
             time.sleep(3 * lease)  # the request has begun by now
             yield chunk
 
-    monkeypatch.setattr("lockgate.landing.land.encode", slowly)
+    monkeypatch.setattr("lockgate.landing.steps.encode", slowly)
     stream.produce([event(n) for n in range(100)], partition=0)
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(stream.land, stream.batches("slow", lease))

@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 
 from lockgate.cli.land import land
 from lockgate.clients.errors import ClientError
-from lockgate.core.offsets import OffsetRange
-from lockgate.landing.land import StreamReport, TopicRecreated
+from lockgate.landing.report import StreamReport
+from lockgate.landing.steps import TopicRecreated
 from lockgate.landing.tables import ensure_tables
-from lockgate.ledger.batches import Batches, FencedError, Landed
-from tests.integration.landing.streams import Stream, event, insert
+from lockgate.ledger.batches import Batches, FencedError, Landed, Wanted
+from tests.integration.landing.streams import Stream, event, read_and_insert
 
 
 def test_a_partition_whose_offsets_are_gone_stops_and_the_others_go_on(stream: Stream) -> None:
@@ -52,8 +52,9 @@ def test_offsets_that_vanish_below_an_open_batch_can_be_given_up(stream: Stream)
     killed = stream.batches("killed", lease_seconds=0.01)
     ensure_tables(stream.warehouse, [stream.contract])
     targets = stream.lander(killed)._targets(stream.contract, StreamReport(stream.name))
-    (left,) = killed.plan([(t.state.topic_partition, t.remaining) for t in targets if len(t.remaining) == 30])
-    insert(stream, left)  # it came as far as sending, too
+    (where,) = (t.state.topic_partition for t in targets if len(t.remaining) == 30)
+    (left,) = killed.claim([Wanted(where, 30, 30)], 30)
+    read_and_insert(stream, left)  # it came as far as sending, too
     admin = AdminClient(stream.settings.kafka())
     for future in admin.delete_records([TopicPartition(stream.name, 0, 20)]).values():
         future.result(10)
@@ -128,10 +129,10 @@ def test_a_batch_left_behind_never_lands_messages_of_the_topic_made_anew(stream:
     stream.produce([event(n) for n in range(20)], partition=0)
     killed = stream.batches("killed", lease_seconds=0.01)
     (target, _) = stream.lander(killed)._targets(stream.contract, StreamReport(stream.name))
-    killed.plan([(target.state.topic_partition, OffsetRange(0, 10))])
+    where = target.state.topic_partition
+    killed.claim([Wanted(where, 10, 10)], 10)
     assert stream.land(stream.batches("patient", lease_seconds=0.01)).landed == 20
-    (left,) = killed.plan([(target.state.topic_partition, OffsetRange(20, 30))])
-    (behind,) = killed.plan([(target.state.topic_partition, OffsetRange(30, 40))])
+    left, behind = killed.claim([Wanted(where, 40, 20)], 10)
     killed.commit([Landed(behind, 10, 10, 0, 0, (), None, None)])  # landed, and hidden by the one before it
 
     _make_anew(stream)
@@ -154,16 +155,16 @@ def test_a_batch_left_behind_never_lands_messages_of_the_topic_made_anew(stream:
 
 def test_a_topic_made_anew_while_it_is_read_is_not_committed(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
     stream.produce([event(n) for n in range(10)], partition=0)
-    plan = Batches.plan
+    claim = Batches.claim
 
-    def plan_and_lose_the_topic(batches: Batches, ranges: Any) -> Any:
-        planned = plan(batches, ranges)
+    def claim_and_lose_the_topic(batches: Batches, wanted: Any, batch_rows: int) -> Any:
+        claimed = claim(batches, wanted, batch_rows)
         _make_anew(stream)
         stream.produce([event(n) for n in range(100, 110)], partition=0)
-        return planned
+        return claimed
 
     with monkeypatch.context() as patch:
-        patch.setattr(Batches, "plan", plan_and_lose_the_topic)
+        patch.setattr(Batches, "claim", claim_and_lose_the_topic)
         with pytest.raises(TopicRecreated):
             stream.land()
     assert stream.land().landed == 0

@@ -8,9 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from lockgate.core.offsets import OffsetRange
 from lockgate.core.windows import Mart
-from lockgate.ledger.batches import Landed
+from lockgate.ledger.batches import Landed, Wanted
 from lockgate.names import mart as published_name
 from lockgate.operations.platform import Platform
 
@@ -56,7 +55,7 @@ class Bench:
             stream = self.mart.stream
             (self._topic,) = self.platform.batches.register(stream, stream, uuid4(), {0: 0})
         where = self._topic.topic_partition
-        (batch,) = self.platform.batches.plan([(where, OffsetRange(self._offset, self._offset + 1))])
+        (batch,) = self.platform.batches.claim([Wanted(where, self._offset + 1, 1)], 1)
         self._offset += 1
         touched = [DAY + timedelta(hours=h) for h in hours]
         self.platform.batches.commit([Landed(batch, 1, 1, 0, 1, touched, DAY, DAY)])

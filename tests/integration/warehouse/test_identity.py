@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -112,7 +113,8 @@ def test_a_condition_that_is_none_is_said_at_the_start(tmp_path: Path) -> None:
 )
 def test_a_read_only_user_writes_nothing(own: RunningWarehouse, sql: str) -> None:
     """With all grants of `platform`; the engine says so, in a session and without one."""
-    for session in ({}, {"session_id": "read-only"}):
+    in_a_session: dict[str, Any] = {"session_id": "read-only"}
+    for session in ({}, in_a_session):
         answer = own.request(sql, user="rita", **session)
         assert (answer.status, answer.headers["x-clickhouse-exception-code"]) == (500, "164"), answer.text
     assert own.request("SELECT 1", user="rita", readonly=0).headers["x-clickhouse-exception-code"] == "164"

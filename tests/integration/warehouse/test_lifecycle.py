@@ -133,5 +133,18 @@ def test_nothing_is_left_behind(warehouse: RunningWarehouse) -> None:
     before = process.num_fds()
     for _ in range(100):
         once()
-    time.sleep(1)
-    assert process.num_fds() <= before + 20
+    until = (
+        time.monotonic() + 60
+    )  # connections linger for a while after an error; on a busy machine a hundred of them do
+    while process.num_fds() > before + 20:
+        assert time.monotonic() < until, f"{process.num_fds()} descriptors, {before} before"
+        time.sleep(0.5)
+
+
+def test_nothing_is_written_into_the_working_folder(warehouse: RunningWarehouse) -> None:
+    """The engine keeps a schema that is given as text; its place must be the data folder."""
+    schema = 'syntax = "proto3"; message X { uint32 a = 1; }'
+    sql = "SELECT toUInt32(1) AS a FORMAT Protobuf SETTINGS format_schema_message_name = 'X', format_schema = "
+    assert warehouse.request(f"{sql}'{schema}'").status == 200
+    assert not Path("__cache__").exists()
+    assert (warehouse.folder / "data" / "__cache__").is_dir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import socket
 import time
 
@@ -61,6 +62,23 @@ def test_keep_alive_survives_errors_and_pipelining(warehouse: RunningWarehouse) 
     assert answer.count(b"HTTP/1.1 200 OK") == 2
     assert answer.count(b"HTTP/1.1 404 Not Found") == 2
     assert answer.endswith(b"b\n")
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Encoding": "gzip"}])
+def test_a_body_that_an_error_left_unread_is_no_request(warehouse: RunningWarehouse, headers: dict[str, str]) -> None:
+    """Five megabytes that nobody wants any more, each line of them a request: the next answer is to the next request."""
+    login = {"X-ClickHouse-User": "platform", "X-ClickHouse-Key": "platform-secret"}
+    body = b"GET /ping HTTP/1.1\r\n\r\n" * 250_000
+    connection = http.client.HTTPConnection("127.0.0.1", warehouse.port, timeout=60)
+    for _ in range(5):
+        connection.request("POST", "/?query=INSERT+INTO+nothing+FORMAT+CSV", body, {**login, **headers})
+        with connection.getresponse() as refused:
+            assert (refused.status, refused.getheader("Connection")) == (500 if headers else 404, "Keep-Alive")
+            refused.read()
+        connection.request("POST", "/", "SELECT 'the next one'", login)
+        with connection.getresponse() as answer:
+            assert answer.read() == b"the next one\n"
+    connection.close()
 
 
 def test_expect_continue(warehouse: RunningWarehouse) -> None:
