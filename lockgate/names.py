@@ -30,6 +30,8 @@ LEGACY_DATABASE = "legacy"
 
 QUARANTINE = f"{STAGING_RAW}.quarantine"
 VISIBLE = f"{LEDGER}.visible"
+DISCARDED = f"{LEDGER}.discarded"
+QUARANTINE_HISTORY = f"{LEDGER}.quarantine_history"
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,62}")
 

@@ -1,18 +1,27 @@
-"""`lockgate land`: partitions that have stopped, and going on with them. A decision is signed, in the ledger."""
+"""`lockgate land`: partitions that have stopped, and landing anew what has landed. Decisions are signed, in the ledger."""
 
 from __future__ import annotations
 
 import getpass
-from typing import Annotated
+import json
+import re
+from datetime import datetime
+from typing import Annotated, Literal
 
 import typer
 
+from lockgate.cli.times import between, duration, known
+from lockgate.core.offsets import OffsetRange
+from lockgate.landing.replay import Replayed
 from lockgate.landing.resume import Resumer
 from lockgate.ledger.decisions import Decisions
+from lockgate.ledger.replays import Replays
 from lockgate.operations.platform import open_platform
+from lockgate.operations.proof import prover
+from lockgate.operations.replays import replayer, sweep_all
 from lockgate.settings import Settings
 
-land = typer.Typer(help="Partitions that have stopped, and going on with them.", no_args_is_help=True)
+land = typer.Typer(help="Partitions that have stopped, and landing anew.", no_args_is_help=True)
 
 
 @land.command("stopped")
@@ -64,3 +73,139 @@ def decisions(limit: Annotated[int, typer.Option(help="How many, the newest firs
         )
     if not rows:
         print("nothing was decided yet")
+
+
+@land.command("replay")
+def replay(
+    stream: Annotated[str, typer.Option(help="The stream.", show_default=False)],
+    since: Annotated[
+        datetime | None, typer.Option("--from", help="What arrived from then on (UTC).", show_default=False)
+    ] = None,
+    until: Annotated[datetime | None, typer.Option("--to", help="Up to then (UTC).", show_default=False)] = None,
+    partition: Annotated[int | None, typer.Option(help="With --offsets: its partition.", show_default=False)] = None,
+    offsets: Annotated[
+        str | None,
+        typer.Option(help="Instead of times: offsets A up to, not with, B.", metavar="A:B", show_default=False),
+    ] = None,
+    source: Annotated[
+        Literal["kafka", "staging"] | None,
+        typer.Option(help="Where from; default: Kafka where it has all of a batch, else staging.", show_default=False),
+    ] = None,
+) -> None:
+    """Land anew what has landed before, whole batches of it, and swap it in at once. Killed, the same command goes on with it.
+
+    Times are of arrival. Until the swap readers see what was there; what it replaced is kept until it is swept.
+    """
+    by_offsets = _offsets(offsets) if offsets else None
+    if by_offsets and (partition is None or since or until):
+        raise typer.BadParameter("--offsets goes with --partition, and without times", param_hint="--offsets")
+    if not by_offsets and (partition is not None or not since or not until):
+        raise typer.BadParameter("give --from and --to, or --partition and --offsets", param_hint="--from")
+    with open_platform(Settings()) as platform:
+        known(platform.contracts, stream)
+        lander = replayer(platform, stream, getpass.getuser(), print)
+        if by_offsets and partition is not None:
+            done = lander.offsets(partition, by_offsets, source)
+        else:
+            done = lander.arrived(between(since, until), source)
+    print_replayed(done)
+
+
+def _offsets(text: str) -> OffsetRange:
+    match = re.fullmatch(r"(\d+):(\d+)", text)
+    if not match or int(match[1]) >= int(match[2]):
+        raise typer.BadParameter(f"{text!r} is not two offsets A:B, A before B", param_hint="--offsets")
+    return OffsetRange(int(match[1]), int(match[2]))
+
+
+def print_replayed(done: Replayed) -> None:
+    """What a replay came to."""
+    for part in done.parts:
+        print(
+            f"{part['topic']}[{part['partition']}] {part['first_offset']}…{part['end_offset'] - 1} from {part['source']}:"
+            f" landed {part['landed_before']:,} → {part['landed']:,},"
+            f" quarantined {part['quarantined_before']:,} → {part['quarantined']:,}"
+        )
+    stale = f", from {done.hours[0]:%Y-%m-%d %H}:00 to {done.hours[-1]:%Y-%m-%d %H}:00" if done.hours else ""
+    print(
+        f"replay {done.replay.replay_id} is live and verified; {len(done.hours)} event hours changed{stale}: the next tick"
+    )
+    print(
+        "gates it and rebuilds their marts. What it replaced is kept for a day, or until `lockgate land sweep --older-than 0s`"
+    )
+
+
+@land.command("replays")
+def replays(
+    limit: Annotated[int, typer.Option(help="How many, the newest first.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it for machines.")] = False,
+) -> None:
+    """List replays: what was asked for, by whom, and how far each has come."""
+    with open_platform(Settings()) as platform:
+        rows = Replays(platform.postgres, platform.holder, platform.settings.lease_seconds).recent(limit)
+    if as_json:
+        print(json.dumps([vars(row) for row in rows], default=str))
+        return
+    for row in rows:
+        wanted = ", ".join(f"{name} {value}" for name, value in row.wanted.items())
+        print(
+            f"{row.replay_id} {row.stream}: {row.state}, {row.counted} of {row.pieces} pieces, {wanted}; asked by"
+            f" {row.asked_by}, {row.created_at:%Y-%m-%d %H:%M} UTC"
+        )
+    if not rows:
+        print("nothing was replayed yet")
+
+
+@land.command("abandon")
+def abandon(number: Annotated[int, typer.Argument(help="The replay, as `lockgate land replays` lists it.")]) -> None:
+    """Give up a replay that is not swapped in: nothing of it will ever be seen."""
+    with open_platform(Settings()) as platform:
+        Replays(platform.postgres, platform.holder, platform.settings.lease_seconds).abandon(number)
+    print(f"replay {number} is abandoned; what it wrote is removed with the next sweep")
+
+
+@land.command("sweep")
+def sweep(
+    older_than: Annotated[str, typer.Option(help="Verified or abandoned so long ago: 90m, 12h, 1d.")] = "1d",
+) -> None:
+    """Delete rows that replays have replaced. Dagster does it each night."""
+    with open_platform(Settings()) as platform:
+        swept = sweep_all(platform, duration(older_than))
+    for one in swept:
+        print(f"replay {one.replay_id} of {one.stream}: what it replaced or left behind is removed")
+    if not swept:
+        print("nothing is left over")
+
+
+@land.command("write-off")
+def write_off(
+    stream: Annotated[str, typer.Option(help="The stream.", show_default=False)],
+    why: Annotated[str, typer.Option(help="Why they are given up.")],
+    since: Annotated[
+        datetime | None, typer.Option("--from", help="From this arrival on (UTC); a day ago.", show_default=False)
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option("--to", help="Up to this arrival (UTC); now.", show_default=False)
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Write off what is shown without asking.")] = False,
+) -> None:
+    """Give up messages that had landed, that the warehouse has lost, and that no replay brings back. Counted as given up."""
+    if not why.strip():
+        raise typer.BadParameter("say why: it is kept beside your name", param_hint="--why")
+    by = getpass.getuser()
+    with open_platform(Settings()) as platform:
+        known(platform.contracts, stream)
+        proof = prover(platform, stream).arrived(between(since, until))
+        for problem in proof.problems:
+            print(problem)
+        lost = {one.batch_id: one for one in proof.missing}
+        wrong = [batch for batch in proof.wrong if batch.claim.batch_id in lost and not batch.tally.doubled]
+        count = sum(batch.tally.missing for batch in wrong)
+        if not count:
+            print("nothing of that is to be written off")
+            raise typer.Exit(1)
+        if not yes:
+            typer.confirm(f"Write off {count:,} messages of {len(wrong)} batches for good?", abort=True)
+        for batch in wrong:
+            Decisions(platform.postgres).write_off(batch, lost[batch.claim.batch_id].offsets, by, why)
+    print(f"{count:,} messages of {stream} are given up, signed {by}: {why}")

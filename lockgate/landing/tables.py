@@ -14,7 +14,20 @@ from datetime import timedelta
 from lockgate.clients.warehouse import Warehouse
 from lockgate.contracts import Contract, Retention
 from lockgate.landing.extraction import columns, detail, extracted, extracted_columns, reason
-from lockgate.names import LEDGER, OPS, QUARANTINE, STAGING, STAGING_RAW, VISIBLE, inbox, staging, staging_raw
+from lockgate.landing.live_rows import visible_rows
+from lockgate.names import (
+    DISCARDED,
+    LEDGER,
+    OPS,
+    QUARANTINE,
+    QUARANTINE_HISTORY,
+    STAGING,
+    STAGING_RAW,
+    VISIBLE,
+    inbox,
+    staging,
+    staging_raw,
+)
 
 # (name, type, codec) of what every landed row says about where it came from.
 ORIGIN_COLUMNS = (
@@ -27,6 +40,13 @@ ORIGIN_COLUMNS = (
     ("_headers", "Array(Tuple(String, Nullable(String)))", ""),
     ("_batch", "UInt64", ""),
     ("_generation", "UInt32", ""),
+)
+
+# What readers see of a quarantined message.
+QUARANTINE_COLUMNS = (
+    "stream",
+    *(name for name, _, _ in ORIGIN_COLUMNS if name != "_generation"),
+    *("_landed_at", "reason", "detail", "_raw"),
 )
 
 DATABASES = f"""
@@ -45,6 +65,28 @@ CREATE TABLE IF NOT EXISTS {VISIBLE} (
     version UInt64
 ) ENGINE = ReplacingMergeTree(version) ORDER BY (topic_id, partition)
 """
+
+
+# Quarantined messages that a person has discarded, mirrored from the ledger: hidden from the view, and counted in the proof.
+DISCARDED_TABLE = f"""
+CREATE TABLE IF NOT EXISTS {DISCARDED} (
+    topic_id UUID, partition Int32, offset Int64 CODEC(Delta, ZSTD), discard_id UInt64
+) ENGINE = ReplacingMergeTree ORDER BY (topic_id, partition, offset)
+"""
+
+# What became of quarantined messages when their offsets landed anew: where a reason was, and where one is. No content.
+HISTORY_TABLE = f"""
+CREATE TABLE IF NOT EXISTS {QUARANTINE_HISTORY} (
+    stream LowCardinality(String), topic_id UUID, partition Int32, offset Int64,
+    replay_id UInt64 COMMENT 'in the ledger: who asked for it, and when',
+    was LowCardinality(String) COMMENT 'the reason for which it was quarantined; empty: it had landed',
+    became LowCardinality(String) COMMENT 'the reason that was found then; empty: it landed',
+    replayed_at DateTime('UTC') DEFAULT now()
+) ENGINE = ReplacingMergeTree ORDER BY (stream, topic_id, partition, offset, replay_id)
+"""
+
+
+LEDGER_TABLES = (VISIBLE_TABLE, DISCARDED_TABLE, HISTORY_TABLE)
 
 
 class ContractChangedError(RuntimeError):
@@ -152,32 +194,21 @@ def staging_view(contract: Contract) -> str:
     """Rows of committed offsets and live generations: the only reader of `staging_raw`."""
     origin = [name for name, _, _ in ORIGIN_COLUMNS if name != "_generation"]
     columns = [*origin, "_landed_at", *attribute_columns(contract), "_extra", "_raw"]
-    return _visible_rows(staging(contract.stream), staging_raw(contract.stream), columns)
+    return _view(staging(contract.stream), visible_rows(staging_raw(contract.stream), columns))
 
 
 def quarantine_view() -> str:
-    origin = [name for name, _, _ in ORIGIN_COLUMNS if name != "_generation"]
-    return _visible_rows(
-        f"{STAGING}.quarantine", QUARANTINE, ["stream", *origin, "_landed_at", "reason", "detail", "_raw"]
+    """The same of the quarantine, without what a person has discarded."""
+    return _view(
+        f"{STAGING}.quarantine",
+        f"{visible_rows(QUARANTINE, QUARANTINE_COLUMNS)}"
+        f" AND (r._topic_id, r._partition, r._offset) NOT IN (SELECT topic_id, partition, offset FROM {DISCARDED})",
     )
 
 
-def _visible_rows(view: str, table: str, columns: list[str]) -> str:
-    """`SQL SECURITY NONE`: who may read the view need not, and must not, be able to read the table."""
-    live = (
-        "if(empty(v.exceptions), 0,"
-        " arrayFirst(x -> r._offset >= x.1 AND r._offset < x.2, v.exceptions).3)"  # none found: (0, 0, 0)
-    )
-    return f"""
-CREATE OR REPLACE VIEW {view} SQL SECURITY NONE AS
-SELECT {", ".join(f"r.{c} AS {c}" for c in columns)}
-FROM {table} AS r
-INNER JOIN (
-    SELECT topic_id, partition, argMax(visible_end, version) AS visible_end, argMax(exceptions, version) AS exceptions
-    FROM {VISIBLE} GROUP BY topic_id, partition
-) AS v ON r._topic_id = v.topic_id AND r._partition = v.partition
-WHERE r._offset < v.visible_end AND r._generation = {live}
-"""
+def _view(name: str, rows: str) -> str:
+    """`SQL SECURITY NONE`: who may read the view need not, and must not, be able to read the tables."""
+    return f"CREATE OR REPLACE VIEW {name} SQL SECURITY NONE AS\n{rows}"
 
 
 def ensure_tables(warehouse: Warehouse, contracts: Sequence[Contract], of: Sequence[Contract] | None = None) -> None:
@@ -196,7 +227,7 @@ def ensure_tables(warehouse: Warehouse, contracts: Sequence[Contract], of: Seque
     )
     if known == wanted:
         return
-    for statement in [*DATABASES, VISIBLE_TABLE, quarantine_table(contracts), quarantine_view()]:
+    for statement in [*DATABASES, *LEDGER_TABLES, quarantine_table(contracts), quarantine_view()]:
         warehouse.command(statement)
     _follow_retention(warehouse, QUARANTINE, (), max(c.retention.quarantine for c in contracts))
     for contract in mine:
@@ -207,7 +238,7 @@ def ensure_tables(warehouse: Warehouse, contracts: Sequence[Contract], of: Seque
 def _digest(contract: Contract, contracts: Sequence[Contract]) -> str:
     """Of all statements that follow from a contract: a changed platform makes the views anew just as a changed contract does."""
     statements = [
-        VISIBLE_TABLE,
+        *LEDGER_TABLES,
         quarantine_table(contracts),
         quarantine_view(),
         staging_raw_table(contract),

@@ -1,13 +1,15 @@
-"""The ledger's watermarks, mirrored into the warehouse: what makes committed rows visible."""
+"""The ledger's watermarks and generations, mirrored into the warehouse: what makes committed rows visible."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from lockgate.clients.warehouse import Warehouse
+from lockgate.ledger.discards import Discards
 from lockgate.ledger.topics import PartitionState
-from lockgate.names import VISIBLE
+from lockgate.names import DISCARDED, VISIBLE
 
 
 def mirror(warehouse: Warehouse, partitions: Iterable[PartitionState]) -> None:
@@ -31,3 +33,27 @@ def mirror(warehouse: Warehouse, partitions: Iterable[PartitionState]) -> None:
     if rows:
         body = "\n".join(map(json.dumps, rows)).encode()
         warehouse.insert(VISIBLE, list(rows[0]), body, "JSONEachRow")
+
+
+def mirror_discards(warehouse: Warehouse, discards: Discards, *, everything: bool = False) -> None:
+    """Tell the warehouse which messages were discarded, offset by offset; idempotent.
+
+    `everything`: also what it has been told before, as after its tables were restored.
+    """
+    ranges = discards.ranges(unmirrored_only=not everything)
+    if ranges:
+        lines = (
+            f"{topic_id}\t{partition}\t{offset}\t{number}\n".encode()
+            for number, topic_id, partition, offsets in ranges
+            for offset in range(offsets.first, offsets.end)
+        )
+        columns = ("topic_id", "partition", "offset", "discard_id")
+        warehouse.insert(DISCARDED, columns, _chunks(lines), "TabSeparated")
+        discards.mirrored(number for number, *_ in ranges)
+
+
+def _chunks(lines: Iterable[bytes], most: int = 10_000) -> Iterator[bytes]:
+    """Lines a few thousand at a time: each piece of a body is sent by itself."""
+    rest = iter(lines)
+    while chunk := b"".join(islice(rest, most)):
+        yield chunk

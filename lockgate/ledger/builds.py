@@ -147,6 +147,15 @@ class Builds:
                     "UPDATE batch SET gated = true WHERE batch_id = ANY(%s) AND state = 'committed'", (list(batches),)
                 )
 
+    def replayed_since(self, stream: str, build: Build) -> bool:
+        """Whether a replay of the stream was swapped in since a build was begun: what it was made from is not live any more."""
+        with self._postgres.transaction() as connection:
+            row = connection.execute(
+                "SELECT FROM replay r JOIN build b ON r.live_at >= b.created_at WHERE r.stream = %s AND b.build_id = %s LIMIT 1",
+                (stream, build.build_id),
+            ).fetchone()
+        return row is not None
+
     def last_landed_outcome(self, stream: str) -> dict[str, Any] | None:
         """The newest outcome of the gate over what landed of a stream."""
         with self._postgres.transaction() as connection:

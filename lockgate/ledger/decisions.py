@@ -1,4 +1,4 @@
-"""What people have decided about stopped partitions: from where to go on, and which offsets are given up. Signed.
+"""What people have decided about offsets that are lost: from where a stopped partition goes on, and what is given up. Signed.
 
 An offset that is given up is committed as a gap, in a batch that names its decision and in a generation that no row has: the
 loss is counted where everything else is counted.
@@ -6,6 +6,7 @@ loss is counted where everything else is counted.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -13,6 +14,8 @@ from psycopg import Connection
 
 from lockgate.clients.postgres import Postgres
 from lockgate.core.offsets import OffsetRange, TopicPartition
+from lockgate.core.proofs import BatchProof
+from lockgate.ledger.discards import OvertakenError
 from lockgate.ledger.rows import Row, one_row
 from lockgate.ledger.watermark import advance
 
@@ -64,20 +67,58 @@ class Decisions:
             )
         return lost
 
-    def recent(self, limit: int = 50) -> list[dict[str, Any]]:
+    def write_off(self, proof: BatchProof, missing: Sequence[OffsetRange], by: str, why: str) -> None:
+        """Give up messages of a live batch that the warehouse has lost and nobody can bring back.
+
+        From then on the batch claims what was found of it. `missing`: where they were; of a batch with gaps perhaps gaps, too.
+        Raises ValueError where the batch lacks nothing, or has more than it should; OvertakenError where it is not what was
+        looked at any more.
+        """
+        claim, tally = proof.claim, proof.tally
+        if not tally.missing or tally.doubled:
+            raise ValueError(
+                f"batch {claim.batch_id} lacks {tally.missing} messages and has {tally.doubled} rows twice"
+            )
+        quarantined = tally.quarantined + tally.discarded
+        with self._postgres.transaction() as connection:
+            state = {
+                "topic_no": claim.where.topic_no,
+                "partition": claim.where.partition,
+                "stopped_because": f"the warehouse lost {tally.missing} messages of batch {claim.batch_id}",
+            }
+            decision = decide(connection, state, claim.offsets.end, by, why)
+            taken = connection.execute(
+                "UPDATE batch SET landed = %s, quarantined = %s, messages = %s, gaps = end_offset - first_offset - %s,"
+                " given_up = given_up + %s, proven = NULL"
+                " WHERE batch_id = %s AND state = 'committed' AND landed = %s AND quarantined = %s",
+                (
+                    *(tally.landed, quarantined, tally.landed + quarantined, tally.landed + quarantined, tally.missing),
+                    *(claim.batch_id, claim.landed, claim.quarantined),
+                ),
+            )
+            if taken.rowcount != 1:
+                raise OvertakenError(f"batch {claim.batch_id} is not what it was any more: look again")
+            with connection.cursor() as cursor:
+                cursor.executemany(
+                    "INSERT INTO decision_range (decision_id, first_offset, end_offset) VALUES (%s, %s, %s)",
+                    [(decision, one.first, one.end) for one in missing],
+                )
+
+    def recent(self, limit: int = 50, stream: str | None = None) -> list[dict[str, Any]]:
         """The newest decisions first, each with the ranges that it gave up: `lost` is [[first, end], …], ends exclusive."""
         with self._postgres.transaction() as connection:
             return connection.execute(
                 "SELECT d.*, t.stream, t.topic, coalesce(lost, '[]') AS lost FROM decision d JOIN topic t USING (topic_no)"
                 " LEFT JOIN LATERAL (SELECT jsonb_agg(jsonb_build_array(first_offset, end_offset) ORDER BY first_offset) AS lost"
-                "   FROM batch b WHERE b.topic_no = d.topic_no AND b.partition = d.partition"
-                "   AND b.decision_id = d.decision_id) l ON true"
-                " ORDER BY decision_id DESC LIMIT %s",
-                (limit,),
+                "   FROM (SELECT first_offset, end_offset FROM batch b"
+                "     WHERE b.topic_no = d.topic_no AND b.partition = d.partition AND b.decision_id = d.decision_id"
+                "     UNION ALL SELECT first_offset, end_offset FROM decision_range r WHERE r.decision_id = d.decision_id) o"
+                " ) l ON true WHERE %s::text IS NULL OR t.stream = %s ORDER BY decision_id DESC LIMIT %s",
+                (stream, stream, limit),
             ).fetchall()
 
 
-def decide(connection: Connection[Row], state: Row, resumed_at: int, by: str, why: str) -> int:
+def decide(connection: Connection[Row], state: Mapping[str, Any], resumed_at: int, by: str, why: str) -> int:
     """Write the decision down; its number."""
     row = one_row(
         connection,
@@ -97,9 +138,9 @@ def give_up(connection: Connection[Row], state: Row, at: int, decision: int, by:
     for offsets in lost:
         connection.execute(
             "INSERT INTO batch (topic_no, partition, first_offset, end_offset, generation, holder, lease_until, state,"
-            "   messages, landed, quarantined, gaps, bytes, decision_id, gated, committed_at)"
-            " VALUES (%s, %s, %s, %s, %s, %s, now(), 'committed', 0, 0, 0, %s, 0, %s, true, now())",
-            (*key, offsets.first, offsets.end, NOBODY, by, len(offsets), decision),
+            "   messages, landed, quarantined, gaps, given_up, bytes, decision_id, gated, committed_at)"
+            " VALUES (%s, %s, %s, %s, %s, %s, now(), 'committed', 0, 0, 0, %s, %s, 0, %s, true, now())",
+            (*key, offsets.first, offsets.end, NOBODY, by, len(offsets), len(offsets), decision),
         )
     connection.execute(
         "UPDATE topic_partition SET stopped_because = NULL, stopped_at = NULL, planned_end = greatest(planned_end, %s)"
@@ -137,5 +178,5 @@ def _stopped(connection: Connection[Row], where: TopicPartition) -> Row:
     )
 
 
-def _key(state: Row) -> tuple[int, int]:
+def _key(state: Mapping[str, Any]) -> tuple[int, int]:
     return state["topic_no"], state["partition"]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import datetime
+
 from psycopg import Connection
 from psycopg.types.json import Jsonb
 
+from lockgate.core.generations import Stretch, overlaid
 from lockgate.ledger.rows import Row, one_row
 
 
@@ -16,7 +20,8 @@ def advance(connection: Connection[Row], topic_no: int, partition: int) -> None:
         " WHERE topic_no = %s AND partition = %s FOR UPDATE OF p",
         (topic_no, partition),
     )
-    visible, exceptions, passed = state["visible_end"], list(state["exceptions"]), []
+    visible, passed = state["visible_end"], []
+    exceptions, new = [Stretch(*x) for x in state["exceptions"]], []
     last = (state["last_offset"], state["last_digest"])
     following = connection.execute(
         "SELECT batch_id, first_offset, end_offset, generation, state, last_offset, last_digest FROM batch"
@@ -30,21 +35,26 @@ def advance(connection: Connection[Row], topic_no: int, partition: int) -> None:
         passed.append(batch["batch_id"])
         if batch["last_offset"] is not None:
             last = (batch["last_offset"], batch["last_digest"])
-        if batch["generation"] != 0:
-            exceptions.append([batch["first_offset"], batch["end_offset"], batch["generation"]])
+        new.append(Stretch(batch["first_offset"], batch["end_offset"], batch["generation"]))
     if not passed:
         return
     connection.execute(
         "UPDATE topic_partition SET visible_end = %s, exceptions = %s, last_offset = %s, last_digest = %s,"
         " version = nextval('change_version') WHERE topic_no = %s AND partition = %s",
-        (visible, Jsonb(exceptions), *last, topic_no, partition),
+        (visible, Jsonb(overlaid(exceptions, new)), *last, topic_no, partition),
     )
+    hours = connection.execute("SELECT DISTINCT hour FROM batch_hour WHERE batch_id = ANY(%s)", (passed,)).fetchall()
+    touch(connection, state["stream"], [row["hour"] for row in hours])
+    connection.execute("DELETE FROM batch_hour WHERE batch_id = ANY(%s)", (passed,))
+
+
+def touch(connection: Connection[Row], stream: str, hours: Iterable[datetime]) -> None:
+    """Give event hours of a stream new versions: what was built from the ones before is stale."""
     # The number is drawn again where the row exists: it was waited for, and must be newer than what stands there.
     connection.execute(
         "INSERT INTO stream_hour (stream, hour, version)"
-        " SELECT %s, hour, nextval('change_version') FROM (SELECT DISTINCT hour FROM batch_hour WHERE batch_id = ANY(%s)"
+        " SELECT %s, hour, nextval('change_version') FROM (SELECT DISTINCT hour FROM unnest(%s::timestamptz[]) AS u(hour)"
         "   ORDER BY hour) h"
         " ON CONFLICT (stream, hour) DO UPDATE SET version = nextval('change_version')",
-        (state["stream"], passed),
+        (stream, list(hours)),
     )
-    connection.execute("DELETE FROM batch_hour WHERE batch_id = ANY(%s)", (passed,))

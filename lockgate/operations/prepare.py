@@ -9,8 +9,9 @@ from lockgate.clients.postgres import Postgres
 from lockgate.clients.warehouse import Warehouse
 from lockgate.contracts import Contract, load_contracts
 from lockgate.landing.tables import ensure_tables
-from lockgate.landing.visibility import mirror
+from lockgate.landing.visibility import mirror, mirror_discards
 from lockgate.ledger.batches import Batches
+from lockgate.ledger.discards import Discards
 from lockgate.ledger.migrate import migrate
 from lockgate.names import LEDGER_DATABASE
 from lockgate.publishing.serving import ensure_ops
@@ -30,7 +31,7 @@ def prepare_topics(settings: Settings, contracts: list[Contract]) -> None:
 
 
 def prepare_warehouse(settings: Settings, contracts: list[Contract]) -> None:
-    """Make staging and `ops`, and mirror the ledger's visibility anew. Idempotent; raises WarehouseUnavailable."""
+    """Make staging and `ops`, and mirror the ledger's visibility and discards anew. Idempotent; raises WarehouseUnavailable."""
     with (
         Warehouse(settings.clickhouse("platform")) as warehouse,
         Postgres(settings.postgres(LEDGER_DATABASE)) as postgres,
@@ -38,6 +39,7 @@ def prepare_warehouse(settings: Settings, contracts: list[Contract]) -> None:
         ensure_tables(warehouse, contracts)
         ensure_ops(warehouse)
         mirror(warehouse, Batches(postgres, "prepare", settings.lease_seconds).partitions())
+        mirror_discards(warehouse, Discards(postgres), everything=True)
 
 
 def prepare(settings: Settings, say: Callable[[str], None] = lambda _: None) -> None:

@@ -262,6 +262,10 @@ def _gate(platform: Platform, work: _Work) -> None:
         outcome = _failed_outcome(
             build.mart, table, f"the candidate has rows beyond its windows, in partitions {beyond}"
         )
+    if not outcome["success"] and platform.builds.replayed_since(work.mart.stream, build):
+        # Judged against other rows than those it was built from: no fault of the mart's.
+        platform.publisher.abandon(build, "its stream was replayed meanwhile")
+        raise StaleBuildError(f"{build.mart}: {work.mart.stream} was replayed meanwhile")
     platform.builds.gated(build, outcome, before)
     report.outcome = outcome
     report.rows = sum(rows for rows, _ in before.values())

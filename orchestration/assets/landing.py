@@ -8,6 +8,7 @@ a run without a partition in any step whose asset and its upstream are both part
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,14 @@ from dagster._core.definitions.metadata import RawMetadataValue
 from lockgate import names
 from lockgate.contracts import Contract
 from lockgate.landing.tables import attribute_columns
-from orchestration.assets.parts import GROUP_LANDING, RUNBOOK_LANDED, RUNBOOK_LANDING, owners, staging_key
+from orchestration.assets.parts import (
+    GROUP_LANDING,
+    RUNBOOK_LANDED,
+    RUNBOOK_LANDING,
+    RUNBOOK_PROOF,
+    owners,
+    staging_key,
+)
 from orchestration.checks.outcomes import check_result
 
 if TYPE_CHECKING:  # at run time only by what runs: the code location must load fast
@@ -43,6 +51,7 @@ if TYPE_CHECKING:  # at run time only by what runs: the code location must load 
     from orchestration.resources.tick import Tick
 
 COMPLETE = "complete"  # every partition of the topic lands
+PROVEN = "proven"  # what landed was counted again, as readers see it, and is whole
 LANDED = "landed"  # what landed has passed its gate
 
 
@@ -117,6 +126,32 @@ def complete_checks(contracts: Sequence[Contract]) -> AssetChecksDefinition:
             raise LandingFailed(told) from next(iter(failures.values()))
 
     return complete
+
+
+def proven_checks(contracts: Sequence[Contract]) -> AssetChecksDefinition:
+    """Counts what is new of each stream again, in the warehouse; a step of its own, that nothing waits for, as `complete`."""
+
+    @multi_asset_check(
+        name="landing_proven",
+        specs=[
+            AssetCheckSpec(
+                PROVEN,
+                asset=staging_key(contract.stream),
+                description="Offsets read = landed + quarantined + discarded + gaps + given up, counted again as readers see it:"
+                " of what is new, and of what was not whole before. Run alone: of the last day.",
+            )
+            for contract in contracts
+        ],
+        can_subset=True,
+        required_resource_keys={"tick"},
+    )
+    def proven(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
+        tick: Tick = context.resources.tick
+        for contract in contracts:
+            if AssetCheckKey(staging_key(contract.stream), PROVEN) in context.selected_asset_check_keys:
+                yield _proven(contract, tick)
+
+    return proven
 
 
 def landed_checks(contracts: Sequence[Contract]) -> list[AssetChecksDefinition]:
@@ -208,6 +243,30 @@ def _hours(changed: Sequence[datetime]) -> dict[str, RawMetadataValue]:
         told["first_event_hour"] = MetadataValue.timestamp(changed[0])
         told["last_event_hour"] = MetadataValue.timestamp(changed[-1])
     return told
+
+
+def _proven(contract: Contract, tick: "Tick") -> AssetCheckResult:
+    """Fails closed: what could not be counted is not proven. Raises TransientErrors: a server is away."""
+    from lockgate.clients.errors import ClientError, TransientError
+    from lockgate.operations.proof import prover, total
+
+    numbers: dict[str, RawMetadataValue] = {}
+    try:
+        counted = prover(tick.platform, contract.stream)
+        proof = counted.new() if tick.report.streams else counted.last_day()
+        problems, numbers = proof.problems, {"batches": proof.batches, **asdict(total(proof))}
+    except TransientError:
+        raise
+    except (ClientError, KeyError) as error:
+        problems = [f"could not be counted: {error}"]
+    return AssetCheckResult(
+        asset_key=staging_key(contract.stream),
+        check_name=PROVEN,
+        passed=not problems,
+        severity=AssetCheckSeverity.ERROR,
+        description="; ".join(problems) or "every offset read is accounted for",
+        metadata={"owner": contract.owner, "runbook": MetadataValue.path(RUNBOOK_PROOF), **numbers},
+    )
 
 
 def _complete(contract: Contract, report: "StreamReport") -> AssetCheckResult:

@@ -22,12 +22,14 @@ from lockgate.settings import Settings
 from orchestration.specs import Column, MartDoc
 
 GROUP_LANDING = "landing"
+GROUP_REPLAYS = "replays"
 GROUP_MARTS = "marts"
 GROUP_HOURLY = "hourly"
 GROUP_RECONCILIATION = "reconciliation"
 
 RUNBOOK_LANDED = "docs/runbooks/landed-gate.md"
 RUNBOOK_LANDING = "docs/runbooks/landing-stopped.md"
+RUNBOOK_PROOF = "docs/runbooks/not-proven.md"
 RUNBOOK_MART = "docs/runbooks/mart-gate.md"
 RUNBOOK_RECONCILIATION = "docs/runbooks/reconciliation.md"
 RUNBOOK_SERVERS = "docs/runbooks/server-away.md"
@@ -53,6 +55,10 @@ def hour_key(hour: datetime) -> str:
 
 def staging_key(stream: str) -> AssetKey:
     return AssetKey([names.STAGING, stream])
+
+
+def replay_key(stream: str) -> AssetKey:
+    return AssetKey(["replay", stream])
 
 
 def mart_key(mart: str) -> AssetKey:

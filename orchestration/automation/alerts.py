@@ -31,7 +31,7 @@ from dagster_shared.error import SerializableErrorInfo
 
 from lockgate.operations.alerts import Alert, end_alert, open_alerts, raise_alert
 from lockgate.settings import Settings
-from orchestration.assets.landing import COMPLETE, LANDED
+from orchestration.assets.landing import COMPLETE, LANDED, PROVEN
 from orchestration.assets.parts import RUNBOOK_SERVERS
 from orchestration.assets.reconciliation import LEVEL
 
@@ -149,6 +149,8 @@ def _mend_of_check(check: str) -> str:
     """Checks judge data and models: once these are mended, one command does the rest."""
     if check.startswith(LEVEL):
         return "lockgate recon run"
+    if check == PROVEN:
+        return "lockgate proof"
     return "lockgate status" if check in (COMPLETE, LANDED) else "lockgate tick"
 
 

@@ -13,8 +13,10 @@ from lockgate.clients.kafka import KafkaAdmin, producer, range_consumer
 from lockgate.clients.postgres import Postgres
 from lockgate.clients.warehouse import Warehouse
 from lockgate.contracts import Attribute, Contract, EventTime, Identity, Located
+from lockgate.landing.completeness import Prover
 from lockgate.landing.land import Lander
 from lockgate.landing.reading import read_range
+from lockgate.landing.replay import Replayer
 from lockgate.landing.report import StreamReport
 from lockgate.landing.resume import Resumer
 from lockgate.landing.steps import insert
@@ -71,6 +73,13 @@ class Stream:
 
     def resumer(self) -> Resumer:
         return Resumer(self.settings, self.batches(), self.decisions(), "a person")
+
+    def replayer(self, holder: str = "a", contract: Contract | None = None) -> Replayer:
+        mine = contract or self.contract
+        return Replayer(self.settings, self.warehouse, self.postgres, holder, mine, [mine], "a person")
+
+    def prover(self) -> Prover:
+        return Prover(self.settings, self.warehouse, self.postgres, self.contract, [self.contract])
 
     def lander(self, batches: Batches | None = None) -> Lander:
         return Lander(self.settings, self.warehouse, batches or self.batches())

@@ -73,6 +73,28 @@ def test_a_failed_gate_leaves_the_last_good_publication(bench: Bench) -> None:
     assert bench.published() == {1: 11}
 
 
+def test_a_gate_that_judged_by_rows_of_a_replay_says_nothing_of_the_mart(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.change({1: 10})
+    gate = bench.gatekeeper.gate
+
+    def swapped_in_meanwhile(*asked: Any) -> dict[str, Any]:
+        with bench.platform.postgres.transaction() as connection:
+            connection.execute(
+                "INSERT INTO replay (stream, wanted, parser, asked_by, state, live_at) VALUES (%s, '{}', '', '', 'live', now())",
+                (bench.mart.stream,),
+            )
+        return {**gate(*asked), "success": False}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.gatekeeper, "gate", swapped_in_meanwhile)
+        report = run(bench)
+    assert report.deferred
+    assert "was replayed meanwhile; the next tick derives it anew" in str(report.error)
+    assert run(bench).published_at is not None
+
+
 def test_a_candidate_that_changed_after_its_gate_is_not_published(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
