@@ -96,7 +96,7 @@ def reading(contract: Contract, attribute: str) -> Reading:
     """Of an attribute that the contract names."""
     alone = contract.model_copy(update={"attributes": {attribute: contract.attributes[attribute]}})
     field = fields(alone)[-1]
-    steps = renamed([step for step in extracted(alone) if step[0] != "_extra"], "_fill_", raw=_EVENT)
+    steps = renamed(extracted(alone), "_fill_", raw=_EVENT)
     text, container, value = (f"_fill_{alias}" for alias in (field.text, field.container, field.value))
     # What another field took was never in the rest, so the rest cannot tell that it was absent.
     others = contract.model_copy(
