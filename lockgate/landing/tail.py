@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 LEASE_SECONDS = 10.0  # a tail that is silent for so long is none that a tick would wait for
 _LOOK_SECONDS = 5.0  # between two looks at whether there is a reason to begin again
 _IDLE_SECONDS = 0.25  # that a message is waited for, between two looks at everything else
-_LONGEST_PAUSE = 10.0
+_LONGEST_PAUSE = 5.0
 CALM_PARTS = 100  # of a table partition, up to which its merges are taken to keep up
 _BEHIND = 10  # portions in a row as large as they may be: a backlog, which landing in large batches is better at
 
