@@ -4,9 +4,9 @@
 
 Starts a PostgreSQL, a broker and a warehouse of its own in a temporary folder, a producer and a tail as processes of their own,
 and sends synthetic events of 280 B at a steady rate to 4 partitions. What is measured, for each event, is from Kafka's timestamp
-of it (LogAppendTime: the broker's clock, of this machine, in milliseconds) to the return of the insert into `ledger.visible` that
-shows its offset. A reader beside it asks `staging` for the largest offset of each partition, and must never see less than was told
-to be shown before it asked; how old the newest event is that it sees, and how often it asked, is printed, too.
+of it (LogAppendTime: the broker's clock, of this machine, in milliseconds) to the return of the insert into `ledger.visible`
+that shows its offset. A reader beside it asks `staging` for the largest offset of each partition, and must never see less than
+was told to be shown before it asked; how old the newest event is that it sees, and how often it asked, is printed, too.
 
 At the end all that was sent is counted in `staging`: nothing lost, nothing doubled. CPU is of all processes, by service.
 """

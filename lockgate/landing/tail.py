@@ -1,8 +1,8 @@
 """The tail of a stream: what arrives is landed at once, piece by piece, for as long as nothing is in the way.
 
-It begins, and begins again after whatever was in the way, by landing as the minute does: that takes in a backlog, what others have
-left behind, new partitions, a changed contract. From there on it follows, in the same order as ever: plan, insert, count, commit,
-show. The one difference is in the ledger, where a piece becomes part of the batch that is open in its partition.
+It begins, and begins again after whatever was in the way, by landing as the minute does: that takes in a backlog, what others
+have left behind, new partitions, a changed contract. From there on it follows, in the same order as ever: plan, insert, count,
+commit, show. The one difference is in the ledger, where a piece becomes part of the batch that is open in its partition.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lockgate.clients.errors import ClientError
-from lockgate.clients.kafka import KafkaAdmin, range_consumer
+from lockgate.clients.kafka import KafkaAdmin, TopicState, range_consumer
 from lockgate.clients.warehouse import Warehouse
 from lockgate.contracts import Contract, ContractError, readable_contracts
 from lockgate.core.cadence import interval
@@ -54,7 +54,7 @@ class _Seen:
     """What a tail follows by; where it is not so any more, it begins again."""
 
     contract: Contract | None
-    partitions: tuple[int, ...]  # of the topic
+    topic: TopicState | None
     stopped: dict[TopicPartition, bool]  # of all that the ledger knows of the stream
 
 
@@ -184,7 +184,7 @@ class Tail:
         topic = self._admin.describe(contract.topic) if contract else None
         states = self._batches.partitions(self._stream)
         stopped = {state.topic_partition: state.stopped_because is not None for state in states}
-        return _Seen(contract, topic.partitions if topic else (), stopped)
+        return _Seen(contract, topic, stopped)
 
     def _see_and_count(self) -> tuple[_Seen, int]:
         tables = [staging_raw(self._stream), QUARANTINE, VISIBLE]

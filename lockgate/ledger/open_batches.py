@@ -1,7 +1,7 @@
 """The tail's side of the ledger: batches that grow piece by piece, and those who want them sealed.
 
-A piece is planned before it is sent, and counted before it is shown, as a batch is; only that it becomes part of the batch that is
-open in its partition. The rules that hold for batches (`ledger.batches`) hold for it: its offsets are nobody else's, it is sent
+A piece is planned before it is sent, and counted before it is shown, as a batch is; only that it becomes part of the batch that
+is open in its partition. The rules that hold for batches (`ledger.batches`) hold for it: its offsets are nobody else's, it is sent
 once at most under its batch's number, and what is not open under that number any more cannot grow.
 """
 
@@ -133,8 +133,8 @@ class OpenBatches:
     def seal_through(self, ends: Mapping[TopicPartition, int], *, by_force: bool = False) -> set[TopicPartition]:
         """Seal what is open below these ends, as far as it stands still; ask for the rest. The partitions to wait for.
 
-        A partition is waited for until all below its end belongs to some batch and nothing of that is open. `by_force`: nothing is waited
-        for, and what is under way is left for whoever lands next.
+        A partition is waited for until all below its end belongs to some batch and nothing of that is open. `by_force`: nothing
+        is waited for, and what is under way is left for whoever lands next.
         """
         with self._postgres.transaction() as connection:
             return {where for where, end in sorted(ends.items()) if not self._seal(connection, where, end, by_force)}
