@@ -116,24 +116,27 @@ def _quoted(text: str) -> str:
 def extracted(contract: Contract) -> list[tuple[str, str]]:
     """(alias, expression) of the first step, over the inbox's `_raw`: all that needs the JSON parsed.
 
-    In order of dependence; those whose alias begins with `tree` or equals `raw` or `pairs` are means, the others results.
+    In order of dependence; those whose alias begins with `tree` or equals `raw` are means, the others results.
     """
     wanted = fields(contract)
     structures = trees(path for field in wanted for path in field.paths)
     out: list[tuple[str, str]] = [("raw", "ifNull(_raw, '')")]
     out += [(f"tree_{i}", f"JSONExtract(raw, {_quoted(_structure(t))})") for i, t in enumerate(structures)]
-    out.append(("pairs", "JSONExtractKeysAndValuesRaw(raw)"))
     for field in wanted:
         out += _text(field, structures)
         out.append((field.value, _converted(field)))
-    out.append(("is_object", "notEmpty(pairs)"))
-    out.append(("_extra", _extra(wanted)))
+    # What begins like one and has any of the fields is an object (they are taken from an array by their place in it); only the
+    # others are looked at again.
+    found = " OR ".join(f"isNotNull({field.text})" for field in wanted)
+    out.append(
+        ("is_object", f"startsWith(raw, '{{') AND ({found}) OR JSONType(raw) = 'Object' AND JSONLength(raw) > 0")
+    )
     return out
 
 
 def extracted_columns(contract: Contract) -> list[tuple[str, str]]:
     """(name, type) of the results of `extracted`."""
-    columns = [("is_object", "Bool"), ("_extra", "Map(String, String)")]
+    columns = [("is_object", "Bool")]
     for field in fields(contract):
         columns += [
             (field.text, "Nullable(String)"),
@@ -172,9 +175,16 @@ def _text(field: Field, structures: list[dict[str, object]]) -> list[tuple[str, 
         if not any(other.startswith(f"{path}.") for other in field.paths):
             containers.append(f"isNotNull({value})")
     return [
-        (field.text, f"coalesce({', '.join(scalars)})" if len(scalars) > 1 else scalars[0]),
+        (field.text, _first_of(scalars)),
         (field.container, f"isNull({field.text}) AND ({' OR '.join(containers) or 'false'})"),
     ]
+
+
+def _first_of(values: list[str]) -> str:
+    """The first that is not NULL. Unlike `coalesce`, it evaluates those behind it only for rows that lack it: of GitHub events,
+    where one path is the beginning of another, that halves what the parsing step costs (5.5 to 3.0 CPU seconds a million)."""
+    first, *others = values
+    return f"if(isNotNull({first}), {first}, {_first_of(others)})" if others else first
 
 
 def _converted(field: Field) -> str:
@@ -224,13 +234,19 @@ def promoted_keys(wanted: Iterable[Field]) -> set[str]:
     return {path for path in paths if "." not in path} - {path.split(".")[0] for path in paths if "." in path}
 
 
-def _extra(wanted: list[Field]) -> str:
-    promoted = sorted(promoted_keys(wanted))
-    if not promoted:
-        return "mapFromArrays(pairs.1, pairs.2)"
-    listed = ", ".join(map(_quoted, promoted))
-    rest = f"arrayFilter(pair -> pair.1 NOT IN ({listed}), pairs)"
-    return f"CAST({rest}, 'Map(String, String)')"
+def extra(contract: Contract) -> str:
+    """What of an event no column of its row holds: top-level key → raw JSON; an expression over the columns of `staging_raw`.
+
+    Evaluated when it is read, for as long as `_raw` is kept, and stored when that is let go of. Doing it for each event that
+    lands took half of the engine's work: of GitHub events 11 of 22 CPU seconds a million, to store their payload twice.
+    """
+    wanted = fields(contract)
+    keys = promoted_keys(wanted)
+    columns = sorted((path, field.name) for field in wanted for path in field.paths if path in keys)
+    held = " OR ".join(f"pair.1 = {_quoted(key)} AND (isNotNull({name}) OR pair.2 = 'null')" for key, name in columns)
+    pairs = "JSONExtractKeysAndValuesRaw(_raw)"
+    beside = f"arrayFilter(pair -> NOT ({held}), {pairs})" if held else pairs
+    return f"CAST({beside}, 'Map(String, String)')"
 
 
 def reason(contract: Contract) -> str:
