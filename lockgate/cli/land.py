@@ -1,4 +1,4 @@
-"""`lockgate land`: partitions that have stopped, and landing anew what has landed. Decisions are signed, in the ledger."""
+"""`lockgate land`: landing by hand, partitions that have stopped, landing anew what has landed. Decisions are signed, in the ledger."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from lockgate.cli.tick import print_landed
 from lockgate.cli.times import between, duration, known
 from lockgate.core.offsets import OffsetRange
 from lockgate.landing.replay import Replayed
@@ -19,9 +20,34 @@ from lockgate.ledger.replays import Replays
 from lockgate.operations.platform import open_platform
 from lockgate.operations.proof import prover
 from lockgate.operations.replays import replayer, sweep_all
+from lockgate.operations.tick import TickReport
+from lockgate.operations.tick import land as land_streams
 from lockgate.settings import Settings
 
-land = typer.Typer(help="Partitions that have stopped, and landing anew.", no_args_is_help=True)
+land = typer.Typer(help="Landing by hand, partitions that have stopped, landing anew.", no_args_is_help=True)
+
+
+@land.command("now")
+def now(
+    stream: Annotated[list[str] | None, typer.Option(help="Only this stream; may be given several times.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Batches landed side by side; default: LOCKGATE_LANDING_WORKERS.")
+    ] = None,
+) -> None:
+    """Land what Kafka has now, and nothing else of a tick. Any number of these may run at once, here and on other machines: they
+    share what there is to land. Exits with 1 where anything needs a person."""
+    settings = Settings()
+    if workers:
+        settings = settings.model_copy(update={"landing_workers": workers})
+    with open_platform(settings) as platform:
+        for name in stream or ():
+            known(platform.contracts, name)
+        report = TickReport()
+        land_streams(platform, report, stream)
+    print_landed(report)
+    for problem in report.problems:
+        print(f"problem: {problem}")
+    raise typer.Exit(1 if report.problems else 0)
 
 
 @land.command("stopped")
