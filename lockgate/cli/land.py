@@ -1,4 +1,4 @@
-"""`lockgate land`: landing by hand, partitions that have stopped, landing anew what has landed. Decisions are signed, in the ledger."""
+"""`lockgate land`: landing by hand, partitions that have stopped, landing anew. Decisions are signed, in the ledger."""
 
 from __future__ import annotations
 
