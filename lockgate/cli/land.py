@@ -13,6 +13,7 @@ import typer
 from lockgate.cli.tick import print_landed
 from lockgate.cli.times import between, duration, known
 from lockgate.core.offsets import OffsetRange
+from lockgate.landing.raw_bytes import let_go_of_raw
 from lockgate.landing.replay import Replayed
 from lockgate.landing.resume import Resumer
 from lockgate.ledger.decisions import Decisions
@@ -194,12 +195,16 @@ def abandon(number: Annotated[int, typer.Argument(help="The replay, as `lockgate
 def sweep(
     older_than: Annotated[str, typer.Option(help="Verified or abandoned so long ago: 90m, 12h, 1d.")] = "1d",
 ) -> None:
-    """Delete rows that replays have replaced. Dagster does it each night."""
+    """Delete rows that replays have replaced, and raw bytes older than their contracts keep them. Dagster does it each night."""
     with open_platform(Settings()) as platform:
         swept = sweep_all(platform, duration(older_than))
+        let_go = {s: let_go_of_raw(platform.warehouse, contract) for s, contract in platform.contracts.items()}
     for one in swept:
         print(f"replay {one.replay_id} of {one.stream}: what it replaced or left behind is removed")
-    if not swept:
+    for stream, rows in let_go.items():
+        if rows:
+            print(f"{stream}: the raw bytes of {rows:,} rows are let go of")
+    if not swept and not any(let_go.values()):
         print("nothing is left over")
 
 
