@@ -51,8 +51,7 @@ def proof(
 def _print(verdict: Verdict) -> None:
     proof, (start, end) = verdict.proof, verdict.between
     print(f"{proof.stream}: arrived from {start:%Y-%m-%d %H:%M:%S} to {end:%Y-%m-%d %H:%M:%S} UTC")
-    if proof.hours:
-        print(_HEAD)
+    print(_HEAD if proof.hours else "nothing arrived")
     for hour in proof.hours:
         print(_line(f"{hour.hour:%Y-%m-%d %H}:00", str(hour.where), str(hour.offsets), hour.tally) + _verdict(hour))
     all_of_it = total(proof)
