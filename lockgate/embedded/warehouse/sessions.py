@@ -147,12 +147,14 @@ class Sessions:
             lease = session.lease
             lease.give_up = lambda: self._leave(key, session, request)
             now, borrowed = roles if request.roles else lease.roles, True
+        give_up = lease.give_up
         try:
             lease.prepare(request, now, borrowed)
             self._engine.mark(lease.connection, user.name, request.quota_key, request.query_id)
             yield lease
         finally:
-            lease.release()
+            if lease.give_up is give_up:  # else it was released, and may be another request's already
+                lease.release()
 
     def _leave(self, key: tuple[str, str], session: _Session, request: Request) -> None:
         with self._lock:
