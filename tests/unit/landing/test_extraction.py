@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from lockgate.contracts import Contract, load_contracts
-from lockgate.landing.extraction import columns, detail, extra, extracted, reason, trees
+from lockgate.contracts import FORMATS, Contract, load_contracts
+from lockgate.landing.decoders import DECODERS
+from lockgate.landing.decoders.json import trees
+from lockgate.landing.extraction import columns, detail, extra, extracted, needed, reason
 from lockgate.settings import ROOT
 
 CONTRACTS = load_contracts(ROOT / "contracts")
@@ -245,3 +247,18 @@ def test_an_empty_identity_is_none(engine: Any) -> None:
     assert payment(engine, payment_id="")["reason"] == "missing:event_id"
     row = github(engine, id="")
     assert (row["reason"], row["event_id"][:7]) == ("", "sha256:")
+
+
+def test_every_format_that_a_contract_may_name_has_its_decoder() -> None:
+    assert set(DECODERS) == set(FORMATS)
+
+
+def test_only_the_steps_that_are_needed_are_taken() -> None:
+    steps = [
+        ("raw", "_raw"),
+        ("tree", "f(raw, 'other')"),
+        ("other", "g(raw)"),
+        ("value", "h(tree)"),
+        ("more", "i(other)"),
+    ]
+    assert [alias for alias, _ in needed(steps, "value")] == ["raw", "tree", "value"]
