@@ -28,7 +28,15 @@ class Decoder(Protocol):
         ...
 
     def steps(self, wanted: Sequence[Field]) -> list[tuple[str, str]]:
-        """Each field's text and container, the verdicts, and `_extra`: top-level keys that no column holds → their JSON."""
+        """Each field's text and container, and the verdicts."""
+        ...
+
+    def beside(self, held: Sequence[tuple[str, str]]) -> str:
+        """`_extra`: top-level keys that no column of a row of staging holds → their JSON, over its columns and `_raw`.
+
+        `held`: (key, column) of keys that are a column as a whole. Where that is NULL although the message has the key, it
+        is kept beside: the row landed before the column was there.
+        """
         ...
 
     def as_written(self, field: Field, shape: str, number: str, scale: int) -> str:

@@ -21,7 +21,7 @@ from lockgate.names import LEDGER_DATABASE
 from lockgate.settings import Settings
 from tests.integration.landing.streams import Stream, contract_of, event
 
-MEGABYTES = 96
+MEGABYTES = 48
 EVENTS = 3_000
 FULL = r"NOT_ENOUGH_SPACE|No space left"  # told before it writes, or found out while it does
 
@@ -63,7 +63,7 @@ def test_a_full_disk_fails_the_tick_and_loses_nothing(small_disk: tuple[Settings
         with Warehouse(settings.clickhouse()) as warehouse, Postgres(settings.postgres(LEDGER_DATABASE)) as postgres:
             stream = Stream(settings, contract_of("full"), warehouse, postgres, KafkaAdmin(settings))
             stream.admin.ensure_topic(stream.contract)
-            # Random, so that no codec makes it smaller: 120 MB, more than the whole disk.
+            # Random: 120 MB of hexadecimal, of which no codec makes less than 60, more than the whole disk.
             stream.produce([event(n, filler=secrets.token_hex(20_000)) for n in range(EVENTS)], partition=0)
 
             with pytest.raises(WarehouseUnavailable, match=FULL):

@@ -12,7 +12,7 @@ import pytest
 from lockgate.contracts import FORMATS, Contract, load_contracts
 from lockgate.landing.decoders import DECODERS
 from lockgate.landing.decoders.json import trees
-from lockgate.landing.extraction import columns, detail, extracted, needed, reason
+from lockgate.landing.extraction import columns, detail, extra, extracted, needed, reason
 from lockgate.settings import ROOT
 
 CONTRACTS = load_contracts(ROOT / "contracts")
@@ -29,7 +29,7 @@ def engine() -> Iterator[Any]:
 
 
 def land(engine: Any, contract: Contract, raw: str | bytes | None) -> dict[str, Any]:
-    """One event through both steps, as the views of landing.tables chain them: columns, `_extra`, `reason`, `detail`."""
+    """One event through all steps, as the views of landing.tables chain them: `reason`, `detail`, columns, `_extra`."""
     value = "NULL" if raw is None else f"unhex('{(raw.encode() if isinstance(raw, str) else raw).hex()}')"
     event = f"SELECT {value}::Nullable(String) AS _raw, toDateTime64('{ARRIVED}', 3, 'UTC') AS _kafka_timestamp"
     steps = ", ".join(f"{expression} AS {alias}" for alias, expression in extracted(contract))
@@ -37,7 +37,8 @@ def land(engine: Any, contract: Contract, raw: str | bytes | None) -> dict[str, 
     first = f"WITH {steps} SELECT _raw, _kafka_timestamp, {names} FROM ({event})"
     judged = f"SELECT *, {reason(contract)} AS reason FROM ({first})"
     landed = ", ".join(f"{expression} AS {name}" for name, expression in columns(contract))
-    sql = f"SELECT reason, {detail(contract)} AS detail, _extra, {landed} FROM ({judged})"
+    landing = f"SELECT reason, {detail(contract)} AS detail, {landed}, ifNull(_raw, '') AS _raw FROM ({judged})"
+    sql = f"SELECT * EXCEPT _raw, {extra(contract)} AS _extra FROM ({landing})"
     row: dict[str, Any] = json.loads(str(engine.query(sql, "JSONEachRow")), parse_float=Decimal)
     return row
 
@@ -64,6 +65,12 @@ def test_an_event_lands_with_its_columns(engine: Any) -> None:
 def test_what_no_contract_names_is_kept_beside(engine: Any) -> None:
     row = github(engine, actor={"id": 5, "avatar": "x"}, public=True, new_thing=[1, {"a": 2}])
     assert row["_extra"] == {"actor": '{"id":5,"avatar":"x"}', "public": "true", "new_thing": '[1,{"a":2}]'}
+
+
+def test_what_a_column_lacks_is_kept_beside_too(engine: Any) -> None:
+    """Of an event that landed before its contract had the column; what is there and says nothing is not kept."""
+    row = payment(engine, recurring=None, other=None)
+    assert row["_extra"] == {"other": "null"}
 
 
 @pytest.mark.parametrize(
