@@ -19,6 +19,11 @@ class Field:
     required: bool
 
     @property
+    def blank_is_absent(self) -> bool:
+        """Whether a text of nothing but white space says nothing: of what must be there, and of an identity."""
+        return self.required or self.name == "event_id"
+
+    @property
     def text(self) -> str:
         """The alias of its text in the extraction."""
         return f"text_{self.name}"
@@ -43,6 +48,14 @@ def fields(contract: Contract) -> list[Field]:
         Field("event_kind", contract.kind.paths, "String", True),
         *(Field(name, a.paths, plain(a.type), a.required) for name, a in contract.attributes.items()),
     ]
+
+
+def is_blank(text: str) -> str:
+    """The condition that a text, not NULL, is empty or white space alone, as Unicode has it.
+
+    It looks for the first character that is none, so it is decided at the first one nearly always.
+    """
+    return f"NOT match({text}, '[^\\\\s\\\\x0b\\\\x1c-\\\\x1f\\\\x{{85}}\\\\pZ]')"
 
 
 def promoted_keys(wanted: Iterable[Field]) -> set[str]:

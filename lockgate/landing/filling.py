@@ -108,7 +108,9 @@ def reading(contract: Contract, attribute: str) -> Reading:
     taken = needed(extracted(alone), field.text, field.container, field.value)
     text, container, value = (f"_fill_{alias}" for alias in (field.text, field.container, field.value))
     # Where only the rest is left: a row that landed with the attribute has its value in the column, and in no rest.
-    read = f"if(notEmpty(_raw), {value}, coalesce({value}, {attribute}))"
+    # And a fill takes from no row what it must have: where its event lacks it, a replay is what takes the row away.
+    known = "false" if field.required else "notEmpty(_raw)"
+    read = f"if({known}, {value}, coalesce({value}, {attribute}))"
     steps = [
         *renamed(taken, "_fill_", raw=decoder_of(contract).kept_message),
         ("_fill_misfit", f"{container} OR (isNotNull({text}) AND isNull({value}))"),

@@ -47,6 +47,13 @@ class TestParsing:
         other = parse(contract, line + b" ", ARRIVAL)
         assert first.event_id == again.event_id != other.event_id
 
+    @pytest.mark.parametrize("blank", ["", " \t", "\u00a0\u2003"])
+    def test_what_must_be_there_is_not_there_if_it_is_blank(self, contract: Contract, blank: str) -> None:
+        with pytest.raises(RejectedError, match="missing:event_kind"):
+            parse(contract, event(type=blank), ARRIVAL)
+        assert parse(contract, event(id=blank), ARRIVAL).event_id.startswith("sha256:")
+        assert parse(contract, event(payload={"action": blank}), ARRIVAL).values["action"] == blank
+
     def test_the_far_future_begins_behind_the_contracts_bound(self, contract: Contract) -> None:
         parse(contract, event(created_at="2016-01-02T04:00:00Z"), ARRIVAL)
         with pytest.raises(RejectedError, match="far_future"):
