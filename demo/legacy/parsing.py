@@ -15,7 +15,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 from uuid import UUID
 
-from lockgate.contracts import Contract, Located
+from lockgate.contracts import Attribute, Contract, Located
 
 _ISO = re.compile(r"\d{4}[-/]\d{2}[-/]\d{2}[T ]\d{2}:\d{2}.*", re.ASCII)
 _EPOCH = re.compile(r"\d{1,11}(\.\d+)?", re.ASCII)
@@ -61,11 +61,18 @@ def parse(contract: Contract, value: bytes | None, arrived_at: datetime) -> Even
     for name, attribute in contract.attributes.items():
         read = _required if attribute.required else _value
         values[name] = read(event, name, attribute, attribute.type)
+        if values[name] is not None and not _within(attribute, values[name]):
+            raise RejectedError(f"out_of_range:{name}")
     if at < _FIRST_DAY:
         raise RejectedError("before_1970")
     if at > arrived_at + contract.event_time.max_ahead:
         raise RejectedError("far_future")
     return Event(event_id, at, kind, values)
+
+
+def _within(attribute: Attribute, value: Any) -> bool:
+    above = attribute.at_least is None or value >= attribute.at_least
+    return above and (attribute.at_most is None or value <= attribute.at_most)
 
 
 def _object(contract: Contract, value: bytes | None) -> dict[str, Any]:

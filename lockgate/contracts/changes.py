@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from enum import IntEnum
 
 from lockgate.contracts import Attribute, Contract, EventTime, Identity, Retention
@@ -197,6 +198,13 @@ def _of_both(stream: str, name: str, was: Attribute, now: Attribute) -> Iterator
     elif now.required and not was.required:
         means = "events without it are quarantined from now on"
         yield _of_attribute(stream, name, "required", Effect.BREAKS, means)
+    if (was.at_least, was.at_most) != (now.at_least, now.at_most):
+        old, new = _range(was), _range(now)
+        narrower = new[0] > old[0] or new[1] < old[1]
+        means = "events beyond are quarantined from now on" if narrower else "events further out land from now on"
+        effect = Effect.BREAKS if narrower else Effect.SAFE
+        what = f"bounds {old[0]:f} to {old[1]:f} → {new[0]:f} to {new[1]:f}"
+        yield _of_attribute(stream, name, what, effect, means)
     if was.personal != now.personal:
         order = ("no", "pseudonymous", "direct")
         weaker = order.index(now.personal) < order.index(was.personal)
@@ -207,6 +215,11 @@ def _of_both(stream: str, name: str, was: Attribute, now: Attribute) -> Iterator
         yield _of_attribute(stream, name, f"personal {was.personal} → {now.personal}", effect, means)
     if was.description != now.description:
         yield _of_attribute(stream, name, "reworded", Effect.SAFE, "for people only")
+
+
+def _range(attribute: Attribute) -> tuple[Decimal, Decimal]:
+    least, most = attribute.at_least, attribute.at_most
+    return Decimal("-Infinity") if least is None else least, Decimal("Infinity") if most is None else most
 
 
 def _paths_of_attribute(stream: str, name: str, was: Attribute, now: Attribute) -> ContractChange:

@@ -126,10 +126,11 @@ def reason(contract: Contract) -> str:
         *decoder_of(contract).faults(),
     ]
     for field in wanted:
-        wrong = f"{field.container} OR (isNotNull({field.text}) AND isNull({field.value}))"
-        cases.append((wrong, quoted(f"wrong_type:{field.name}")))
+        cases.append((field.wrong_type, quoted(f"wrong_type:{field.name}")))
         if field.required:
             cases.append((f"isNull({field.text})", quoted(f"missing:{field.name}")))
+        if field.bounded:
+            cases.append((field.out_of_range, quoted(f"out_of_range:{field.name}")))
     cases.append((f"value_event_at < toDateTime64('{EARLIEST}', 6, 'UTC')", "'before_1970'"))
     cases.append((f"value_event_at > _kafka_timestamp + INTERVAL {ahead} SECOND", "'far_future'"))
     return f"multiIf({', '.join(f'{condition}, {reason}' for condition, reason in cases)}, '')"
@@ -142,6 +143,10 @@ def detail(contract: Contract) -> str:
         meant = quoted(f"{field.name} is meant as {field.type}: ")
         said = f"concat({meant}, substring(ifNull({field.text}, 'an object or array'), 1, 200))"
         cases.append(f"reason = {quoted(f'wrong_type:{field.name}')}, {said}")
+        if field.bounded:
+            bounds = " to ".join("any" if b is None else f"{b:f}" for b in (field.at_least, field.at_most))
+            said = f"concat({quoted(f'{field.name} lies outside of {bounds}: ')}, toString({field.value}))"
+            cases.append(f"reason = {quoted(f'out_of_range:{field.name}')}, {said}")
     cases.append("reason = 'oversized', concat(toString(length(ifNull(_raw, ''))), ' bytes')")
     cases.append("reason IN ('far_future', 'before_1970'), concat('event time ', toString(value_event_at))")
     cases += [f"{condition}, {said}" for condition, said in decoder_of(contract).fault_details()]

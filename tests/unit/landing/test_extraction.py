@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lockgate.contracts import FORMATS, Contract, Located, load_contracts
+from lockgate.contracts import FORMATS, Attribute, Contract, Located, load_contracts
 from lockgate.landing.decoders import DECODERS
 from lockgate.landing.decoders.json import trees
 from lockgate.landing.extraction import columns, detail, extra, extracted, needed, reason
@@ -282,6 +282,44 @@ def test_a_later_path_is_read_where_an_earlier_one_is_blank(engine: Any) -> None
     del event["kind"]
     assert land(engine, either, json.dumps(event))["reason"] == "missing:event_kind"
     assert land(engine, either, json.dumps(event | {"kind": {}}))["reason"] == "wrong_type:event_kind"
+
+
+@pytest.mark.parametrize(
+    ("size", "reason"),
+    [
+        (0, ""),
+        (100_000_000, ""),
+        (100_000_001, "out_of_range:push_size_commits"),
+        (-1, "out_of_range:push_size_commits"),
+        (2**63 - 1, "out_of_range:push_size_commits"),
+        (2**63, "wrong_type:push_size_commits"),
+        (None, ""),
+    ],
+)
+def test_what_no_event_of_the_kind_can_say_is_quarantined(engine: Any, size: int | None, reason: str) -> None:
+    row = github(engine, payload={"size": size})
+    assert row["reason"] == reason
+    if reason.startswith("out"):
+        assert row["detail"] == f"push_size_commits lies outside of 0 to 100000000: {size}"
+
+
+@pytest.mark.parametrize(
+    ("type_", "bounds", "lands", "beyond"),
+    [
+        ("Decimal(9, 2)", {"at_least": "0.01"}, ["0.01", "9999999.99"], ["0", "-1"]),
+        ("Float64", {"at_most": "0.5"}, ["0.5", "-1e300"], ["0.6", "nan", "inf"]),
+        ("UInt64", {"at_most": 2**64 - 2}, [2**64 - 2], [2**64 - 1]),
+    ],
+)
+def test_bounds_are_held_in_every_numeric_type(
+    engine: Any, type_: str, bounds: dict[str, Any], lands: list[Any], beyond: list[Any]
+) -> None:
+    price = Attribute.model_validate({"paths": ["price"], "type": type_, "description": "Of a test.", **bounds})
+    contract = CONTRACTS["payments"].model_copy(update={"attributes": {"price": price}})
+    event = {"payment_id": "p1", "ts": 1451610000, "status": "paid"}
+    for value in (*lands, *beyond):
+        row = land(engine, contract, json.dumps(event | {"price": value}))
+        assert row["reason"] == ("" if value in lands else "out_of_range:price"), value
 
 
 def test_every_format_that_a_contract_may_name_has_its_decoder() -> None:
