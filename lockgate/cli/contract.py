@@ -112,9 +112,7 @@ def fill(
     """
     settings, total, skipped = Settings(), Counts(), 0
     with open_platform(settings) as platform:
-        if stream not in platform.contracts:
-            raise platform.broken_contracts.get(stream) or ContractError(f"there is no contract of stream {stream!r}")
-        made = platform.contracts[stream]
+        made = platform.contract(stream)
         if attribute not in made.attributes:
             named = ", ".join(made.attributes)
             raise ContractError(f"contracts/{stream}.yml names no attribute {attribute!r}, only {named}")

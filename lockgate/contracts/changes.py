@@ -16,6 +16,7 @@ from lockgate.contracts import Attribute, Contract, EventTime, Identity, Retenti
 from lockgate.core.types import Change, change, why_not
 
 _GONE = "reads what is gone"
+_ANEW = "`lockgate land replay` reads history as new events are read"
 
 
 class Effect(IntEnum):
@@ -117,7 +118,8 @@ def _identity(stream: str, old: Identity, new: Identity) -> Iterator[ContractCha
             effect, means = Effect.SAFE, "events that were quarantined for want of an identity land from now on"
         else:
             effect = Effect.BREAKS
-            means = "an event that is sent again may have another identity than before, and would count twice"
+            means = "an event that is sent again may have another identity than before, and would count twice;"
+            means += f" {_ANEW}"
         yield ContractChange(stream, "identity", _paths(old.paths, new.paths), effect, means, columns)
     if old.otherwise != new.otherwise:
         if new.otherwise == "content_hash":
@@ -135,7 +137,9 @@ def _event_time(stream: str, old: EventTime, new: EventTime) -> Iterator[Contrac
             effect, means = Effect.SAFE, "events that were quarantined for want of a time land from now on"
         else:
             effect = Effect.BREAKS
-            means = "events may lie in another hour than the same ones before: sent again, they would count twice"
+            means = (
+                f"events may lie in another hour than the same ones before: sent again, they would count twice; {_ANEW}"
+            )
         yield ContractChange(stream, "event_time", _paths(old.paths, new.paths), effect, means, columns)
     if old.max_ahead != new.max_ahead:
         if new.max_ahead < old.max_ahead:
@@ -156,7 +160,7 @@ def _kind(old: Contract, new: Contract) -> Iterator[ContractChange]:
     if now[: len(was)] == was:
         effect, means = Effect.SAFE, "events that were quarantined for want of a kind land from now on"
     else:
-        effect, means = Effect.BREAKS, "events may have another kind than the same ones before"
+        effect, means = Effect.BREAKS, f"events may have another kind than the same ones before; {_ANEW}"
     yield ContractChange(old.stream, "kind", _paths(was, now), effect, means, frozenset({"event_kind"}))
 
 
