@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dagster import Definitions, in_process_executor
 
-from lockgate.contracts import load_contracts
+from lockgate.contracts.baseline import in_force
 from lockgate.settings import Settings
 from orchestration.assets.hourly import spark_marts
 from orchestration.assets.landing import complete_checks, landed_checks, landing, proven_checks
@@ -26,7 +26,7 @@ from orchestration.specs import declared_marts
 
 def build_defs(settings: Settings) -> Definitions:
     """Everything that Dagster knows of Lockgate. Raises ContractError or MartYamlError, naming the file."""
-    contracts = list(load_contracts(settings.contracts).values())
+    contracts = list(in_force(settings.contracts).all_of_them().values())
     marts = declared_marts(settings.dbt_project)
     minute, hour, purge, housekeeping = minute_tick(), hourly(), purge_job(), housekeeping_job()
     compared = reconciliation(settings)

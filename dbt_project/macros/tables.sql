@@ -42,13 +42,13 @@
 {%- endmacro %}
 
 {#- Every database and every mart that is missing. Run by the worker when it starts, as the platform's user; a table that
-    exists is left as it is, whatever its columns: the worker reports the difference, a person decides. -#}
-{% macro create_marts() -%}
+    exists is left as it is, whatever its columns: the worker reports the difference, a person decides. `only`: one mart. -#}
+{% macro create_marts(only=none) -%}
   {%- for database in ['marts', 'intermediate', 'candidate_minute', 'candidate_backfill'] -%}
     {%- do run_query('create database if not exists ' ~ database) -%}
   {%- endfor -%}
   {%- for node in (graph.nodes.values() | list) + (graph.sources.values() | list) -%}
-    {%- if lockgate_meta(node) -%}
+    {%- if lockgate_meta(node) and only in (none, node.name) -%}
       {%- do run_query(lockgate_create_table(lockgate_published(node.name), node)) -%}
     {%- endif -%}
   {%- endfor -%}

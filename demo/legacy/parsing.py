@@ -15,7 +15,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 from uuid import UUID
 
-from lockgate.contracts import Contract, Located
+from lockgate.contracts import Attribute, Contract, Located
 
 _ISO = re.compile(r"\d{4}[-/]\d{2}[-/]\d{2}[T ]\d{2}:\d{2}.*", re.ASCII)
 _EPOCH = re.compile(r"\d{1,11}(\.\d+)?", re.ASCII)
@@ -50,8 +50,8 @@ class Event:
 def parse(contract: Contract, value: bytes | None, arrived_at: datetime) -> Event:
     """Raises RejectedError."""
     event = _object(contract, value)
-    event_id = _text(event, "event_id", contract.identity)
-    if not event_id:
+    event_id = _text(event, "event_id", contract.identity, or_blank=False)
+    if event_id is None:
         if contract.identity.otherwise == "quarantine":
             raise RejectedError("missing:event_id")
         event_id = f"sha256:{hashlib.sha256(value or b'').hexdigest()}"
@@ -59,14 +59,20 @@ def parse(contract: Contract, value: bytes | None, arrived_at: datetime) -> Even
     kind = _required(event, "event_kind", contract.kind, "String")
     values = {}
     for name, attribute in contract.attributes.items():
-        values[name] = _value(event, name, attribute, attribute.type)
-        if attribute.required and values[name] is None:
-            raise RejectedError(f"missing:{name}")
+        read = _required if attribute.required else _value
+        values[name] = read(event, name, attribute, attribute.type)
+        if values[name] is not None and not _within(attribute, values[name]):
+            raise RejectedError(f"out_of_range:{name}")
     if at < _FIRST_DAY:
         raise RejectedError("before_1970")
     if at > arrived_at + contract.event_time.max_ahead:
         raise RejectedError("far_future")
     return Event(event_id, at, kind, values)
+
+
+def _within(attribute: Attribute, value: Any) -> bool:
+    above = attribute.at_least is None or value >= attribute.at_least
+    return above and (attribute.at_most is None or value <= attribute.at_most)
 
 
 def _object(contract: Contract, value: bytes | None) -> dict[str, Any]:
@@ -86,14 +92,14 @@ def _object(contract: Contract, value: bytes | None) -> dict[str, Any]:
 
 
 def _required(event: dict[str, Any], name: str, located: Located, kind: str) -> Any:
-    value = _value(event, name, located, kind)
+    value = _value(event, name, located, kind, or_blank=False)
     if value is None:
         raise RejectedError(f"missing:{name}")
     return value
 
 
-def _value(event: dict[str, Any], name: str, located: Located, kind: str) -> Any:
-    text = _text(event, name, located)
+def _value(event: dict[str, Any], name: str, located: Located, kind: str, or_blank: bool = True) -> Any:
+    text = _text(event, name, located, or_blank)
     if text is None:
         return None
     try:
@@ -102,8 +108,8 @@ def _value(event: dict[str, Any], name: str, located: Located, kind: str) -> Any
         raise RejectedError(f"wrong_type:{name}") from None
 
 
-def _text(event: dict[str, Any], name: str, located: Located) -> str | None:
-    """The first scalar of the field's paths as text; None where there is none."""
+def _text(event: dict[str, Any], name: str, located: Located, or_blank: bool) -> str | None:
+    """The first scalar of the field's paths as text; None where there is none. Only where `or_blank` may it be white space."""
     container = False
     for path in located.paths:
         found: Any = event
@@ -111,7 +117,7 @@ def _text(event: dict[str, Any], name: str, located: Located) -> str | None:
             found = found.get(key) if isinstance(found, dict) else None
         if isinstance(found, dict | list):
             container |= not any(other.startswith(f"{path}.") for other in located.paths)
-        elif found is not None:
+        elif found is not None and (or_blank or _scalar_text(found).strip()):
             return _scalar_text(found)
     if container:
         raise RejectedError(f"wrong_type:{name}")

@@ -7,7 +7,7 @@ from expectations.source import MART_PARAMETERS, PAYMENTS, distinct_per_hour, pe
 
 # As in dbt: of several messages about the same payment within an hour, the one that Kafka had first counts.
 _ONCE = f"""
-    SELECT toStartOfHour(event_at) AS window_at, amount, _batch FROM {PAYMENTS}
+    SELECT toStartOfHour(event_at) AS window_at, toDecimal256(amount, 4) AS paid, _batch FROM {PAYMENTS}
     WHERE {{windows:toStartOfHour(event_at)}}
     ORDER BY _kafka_timestamp, _topic_id, _partition, _offset LIMIT 1 BY window_at, event_id"""
 
@@ -34,9 +34,9 @@ SUITE = Suite(
         ),
         same_totals(
             "money_as_landed",
-            per_hour("sum(amount)", "hour_at"),
-            f"SELECT window_at, least(sumIf(amount, {{known:_batch}}), sum(amount)) AS least,"
-            f" greatest(sumIf(amount, {{known:_batch}}), sum(amount)) AS most FROM ({_ONCE}) GROUP BY window_at",
+            per_hour("sum(toDecimal256(amount, 4))", "hour_at"),
+            f"SELECT window_at, least(sumIf(paid, {{known:_batch}}), sum(paid)) AS least,"
+            f" greatest(sumIf(paid, {{known:_batch}}), sum(paid)) AS most FROM ({_ONCE}) GROUP BY window_at",
             "each rebuilt hour holds, to the last digit, the money of staging",
         ),
     ),

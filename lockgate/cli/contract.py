@@ -108,13 +108,11 @@ def fill(
 ) -> None:
     """Read an attribute out of the events that have landed already, as if the contract had always named it.
 
-    Safe to interrupt and to repeat. Values that do not convert, and events whose bytes have expired, are counted and said.
+    Safe to interrupt and to repeat. Values that do not fit, and events whose bytes have expired, are counted and said.
     """
     settings, total, skipped = Settings(), Counts(), 0
     with open_platform(settings) as platform:
-        if stream not in platform.contracts:
-            raise platform.broken_contracts.get(stream) or ContractError(f"there is no contract of stream {stream!r}")
-        made = platform.contracts[stream]
+        made = platform.contract(stream)
         if attribute not in made.attributes:
             named = ", ".join(made.attributes)
             raise ContractError(f"contracts/{stream}.yml names no attribute {attribute!r}, only {named}")
@@ -131,7 +129,7 @@ def _line(day: Day) -> str:
     what = "was filled before" if day.before else f"{counts.changed:,} changed"
     return (
         f"{day.day} ({day.number}/{day.days})  {counts.rows:,} rows: {what}, {counts.absent:,} do not name it,"
-        f" {counts.misfits:,} do not convert, {counts.expired:,} expired"
+        f" {counts.misfits:,} do not fit, {counts.expired:,} expired"
     )
 
 
@@ -141,7 +139,7 @@ def _print_summary(what: str, total: Counts, skipped: int) -> None:
     if total.misfits:
         shown = ", ".join(map(repr, total.examples))
         print(
-            f"{total.misfits:,} say something that does not convert, and keep what they had. If they arrived today, they would"
+            f"{total.misfits:,} say something that does not fit, and keep what they had. If they arrived today, they would"
             f" be quarantined: {shown}"
         )
     if total.expired:

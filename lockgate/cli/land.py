@@ -130,6 +130,7 @@ def replay(
         raise typer.BadParameter("give --from and --to, or --partition and --offsets", param_hint="--from")
     with open_platform(Settings()) as platform:
         known(platform.contracts, stream)
+        platform.contract(stream)
         lander = replayer(platform, stream, getpass.getuser(), print)
         if by_offsets and partition is not None:
             done = lander.offsets(partition, by_offsets, source)

@@ -135,6 +135,7 @@ def replay(
     by = getpass.getuser()
     with open_platform(Settings()) as platform:
         chosen = _selection(platform, stream, reason, since, until, partition, offset)
+        platform.contract(stream)
         print_replayed(replayer(platform, stream, by, print).quarantined(chosen))
 
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from lockgate.core.types import canonical
+from lockgate.core.types import canonical, takes
 from lockgate.names import check_identifier
 
 _DURATION = re.compile(r"(\d+)\s*(ms|s|m|h|d)")
@@ -76,11 +77,22 @@ class Attribute(Located):
     description: str
     required: bool = False
     personal: Literal["no", "pseudonymous", "direct"] = "no"
+    at_least: Decimal | None = Field(None, description="smallest number that lands; below it: quarantine")
+    at_most: Decimal | None = Field(None, description="largest number that lands; above it: quarantine")
 
     @field_validator("type")
     @classmethod
     def known_type(cls, value: str) -> str:
         return canonical(value)
+
+    @model_validator(mode="after")
+    def bounds_of_the_type(self) -> Attribute:
+        for name, bound in (("at_least", self.at_least), ("at_most", self.at_most)):
+            if bound is not None and not takes(self.type, bound):
+                raise ValueError(f"{name}: {bound} is no value of {self.type}")
+        if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
+            raise ValueError(f"at_least: {self.at_least} is more than at_most, {self.at_most}: nothing would land")
+        return self
 
 
 class Retention(_Model):

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from enum import IntEnum
 
 from lockgate.contracts import Attribute, Contract, EventTime, Identity, Retention
 from lockgate.core.types import Change, change, why_not
 
 _GONE = "reads what is gone"
+_ANEW = "`lockgate land replay` reads history as new events are read"
 
 
 class Effect(IntEnum):
@@ -116,7 +118,8 @@ def _identity(stream: str, old: Identity, new: Identity) -> Iterator[ContractCha
             effect, means = Effect.SAFE, "events that were quarantined for want of an identity land from now on"
         else:
             effect = Effect.BREAKS
-            means = "an event that is sent again may have another identity than before, and would count twice"
+            means = "an event that is sent again may have another identity than before, and would count twice;"
+            means += f" {_ANEW}"
         yield ContractChange(stream, "identity", _paths(old.paths, new.paths), effect, means, columns)
     if old.otherwise != new.otherwise:
         if new.otherwise == "content_hash":
@@ -134,7 +137,9 @@ def _event_time(stream: str, old: EventTime, new: EventTime) -> Iterator[Contrac
             effect, means = Effect.SAFE, "events that were quarantined for want of a time land from now on"
         else:
             effect = Effect.BREAKS
-            means = "events may lie in another hour than the same ones before: sent again, they would count twice"
+            means = (
+                f"events may lie in another hour than the same ones before: sent again, they would count twice; {_ANEW}"
+            )
         yield ContractChange(stream, "event_time", _paths(old.paths, new.paths), effect, means, columns)
     if old.max_ahead != new.max_ahead:
         if new.max_ahead < old.max_ahead:
@@ -155,7 +160,7 @@ def _kind(old: Contract, new: Contract) -> Iterator[ContractChange]:
     if now[: len(was)] == was:
         effect, means = Effect.SAFE, "events that were quarantined for want of a kind land from now on"
     else:
-        effect, means = Effect.BREAKS, "events may have another kind than the same ones before"
+        effect, means = Effect.BREAKS, f"events may have another kind than the same ones before; {_ANEW}"
     yield ContractChange(old.stream, "kind", _paths(was, now), effect, means, frozenset({"event_kind"}))
 
 
@@ -197,6 +202,13 @@ def _of_both(stream: str, name: str, was: Attribute, now: Attribute) -> Iterator
     elif now.required and not was.required:
         means = "events without it are quarantined from now on"
         yield _of_attribute(stream, name, "required", Effect.BREAKS, means)
+    if (was.at_least, was.at_most) != (now.at_least, now.at_most):
+        old, new = _range(was), _range(now)
+        narrower = new[0] > old[0] or new[1] < old[1]
+        means = "events beyond are quarantined from now on" if narrower else "events further out land from now on"
+        effect = Effect.BREAKS if narrower else Effect.SAFE
+        what = f"bounds {old[0]:f} to {old[1]:f} → {new[0]:f} to {new[1]:f}"
+        yield _of_attribute(stream, name, what, effect, means)
     if was.personal != now.personal:
         order = ("no", "pseudonymous", "direct")
         weaker = order.index(now.personal) < order.index(was.personal)
@@ -207,6 +219,11 @@ def _of_both(stream: str, name: str, was: Attribute, now: Attribute) -> Iterator
         yield _of_attribute(stream, name, f"personal {was.personal} → {now.personal}", effect, means)
     if was.description != now.description:
         yield _of_attribute(stream, name, "reworded", Effect.SAFE, "for people only")
+
+
+def _range(attribute: Attribute) -> tuple[Decimal, Decimal]:
+    least, most = attribute.at_least, attribute.at_most
+    return Decimal("-Infinity") if least is None else least, Decimal("Infinity") if most is None else most
 
 
 def _paths_of_attribute(stream: str, name: str, was: Attribute, now: Attribute) -> ContractChange:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
+from fractions import Fraction
 
 DATETIME = "DateTime64(6, 'UTC')"
 LOW_CARDINALITY = "LowCardinality(String)"  # of few different values: a dictionary and small numbers instead of texts
@@ -74,6 +76,15 @@ def attribute_type(column: str) -> str | None:
         return canonical(inner) if column == f"Nullable({inner})" else None
     except ValueError:
         return None
+
+
+def takes(type_: str, number: Decimal) -> bool:
+    """Whether a number, such as a bound, is a value of the canonical type; of a float, in its range of whole numbers."""
+    numbers = _numbers(type_)
+    if numbers is None or not number.is_finite():
+        return False
+    units = Fraction(number) * 10**numbers.scale
+    return numbers.least <= units <= numbers.most and (numbers.whole_up_to is not None or units.denominator == 1)
 
 
 def change(before: str, after: str) -> Change:

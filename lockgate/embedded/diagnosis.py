@@ -12,6 +12,7 @@ import psutil
 from lockgate import names
 from lockgate.clients.errors import ClientError
 from lockgate.contracts import ContractError, load_contracts
+from lockgate.contracts.baseline import in_force
 from lockgate.embedded import broker_jars, postgres, warehouse_service
 from lockgate.embedded.account import account_for
 from lockgate.embedded.errors import StackError
@@ -115,8 +116,10 @@ def _postgres_user(settings: Settings) -> Finding:
 
 
 def _contracts(settings: Settings) -> Finding:
-    contracts = load_contracts(settings.contracts)
-    return Finding("contracts", f"{len(contracts)} in {settings.contracts}: {', '.join(contracts)}")
+    found = in_force(settings.contracts)
+    contracts = found.all_of_them()
+    mend = "; ".join(map(str, found.waiting.values()))
+    return Finding("contracts", f"{len(contracts)} in {settings.contracts}: {', '.join(contracts)}", mend)
 
 
 def _embedded(settings: Settings, running: StackState | None) -> Iterator[Finding]:

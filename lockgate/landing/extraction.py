@@ -1,7 +1,7 @@
 """SQL that makes columns of a message's fields, whatever its format.
 
-Each field is first taken as *text* by the format's decoder (NULL where it is absent), then converted; text that does not convert
-is a reason for quarantine, never a default.
+Each field is first taken as *text* by the format's decoder (NULL where it is absent, or blank and must not be), then converted;
+text that does not convert is a reason for quarantine, never a default.
 """
 
 from __future__ import annotations
@@ -126,11 +126,11 @@ def reason(contract: Contract) -> str:
         *decoder_of(contract).faults(),
     ]
     for field in wanted:
-        wrong = f"{field.container} OR (isNotNull({field.text}) AND isNull({field.value}))"
-        cases.append((wrong, quoted(f"wrong_type:{field.name}")))
-        if field.required:  # an empty identity is none: all events without one would be the same event
-            absent = f"empty(ifNull({field.text}, ''))" if field.name == "event_id" else f"isNull({field.text})"
-            cases.append((absent, quoted(f"missing:{field.name}")))
+        cases.append((field.wrong_type, quoted(f"wrong_type:{field.name}")))
+        if field.required:
+            cases.append((f"isNull({field.text})", quoted(f"missing:{field.name}")))
+        if field.bounded:
+            cases.append((field.out_of_range, quoted(f"out_of_range:{field.name}")))
     cases.append((f"value_event_at < toDateTime64('{EARLIEST}', 6, 'UTC')", "'before_1970'"))
     cases.append((f"value_event_at > _kafka_timestamp + INTERVAL {ahead} SECOND", "'far_future'"))
     return f"multiIf({', '.join(f'{condition}, {reason}' for condition, reason in cases)}, '')"
@@ -143,6 +143,10 @@ def detail(contract: Contract) -> str:
         meant = quoted(f"{field.name} is meant as {field.type}: ")
         said = f"concat({meant}, substring(ifNull({field.text}, 'an object or array'), 1, 200))"
         cases.append(f"reason = {quoted(f'wrong_type:{field.name}')}, {said}")
+        if field.bounded:
+            bounds = " to ".join("any" if b is None else f"{b:f}" for b in (field.at_least, field.at_most))
+            said = f"concat({quoted(f'{field.name} lies outside of {bounds}: ')}, toString({field.value}))"
+            cases.append(f"reason = {quoted(f'out_of_range:{field.name}')}, {said}")
     cases.append("reason = 'oversized', concat(toString(length(ifNull(_raw, ''))), ' bytes')")
     cases.append("reason IN ('far_future', 'before_1970'), concat('event time ', toString(value_event_at))")
     cases += [f"{condition}, {said}" for condition, said in decoder_of(contract).fault_details()]
@@ -156,7 +160,7 @@ def columns(contract: Contract) -> list[tuple[str, str]]:
         value = field.value
         if field.name == "event_id" and contract.identity.otherwise == "content_hash":
             content = "concat('sha256:', lower(hex(SHA256(ifNull(_raw, '')))))"
-            value = f"if(empty(ifNull({value}, '')), {content}, assumeNotNull({value}))"
+            value = f"ifNull({value}, {content})"
         elif field.name in ("event_id", "event_at", "event_kind"):
             value = f"assumeNotNull({value})"
         result.append((field.name, value))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 
 from lockgate.contracts import Contract
 from lockgate.core.types import plain
@@ -17,6 +18,13 @@ class Field:
     paths: tuple[str, ...]
     type: str  # of its values, without Nullable
     required: bool
+    at_least: Decimal | None = None
+    at_most: Decimal | None = None
+
+    @property
+    def blank_is_absent(self) -> bool:
+        """Whether a text of nothing but white space says nothing: of what must be there, and of an identity."""
+        return self.required or self.name == "event_id"
 
     @property
     def text(self) -> str:
@@ -33,6 +41,24 @@ class Field:
         """The alias of the text converted to the column's type; NULL where it does not fit."""
         return f"value_{self.name}"
 
+    @property
+    def wrong_type(self) -> str:
+        """The condition that something is there which is no value of the type."""
+        return f"{self.container} OR (isNotNull({self.text}) AND isNull({self.value}))"
+
+    @property
+    def bounded(self) -> bool:
+        return self.at_least is not None or self.at_most is not None
+
+    @property
+    def out_of_range(self) -> str:
+        """The condition that the value lies beyond the contract's bounds; NaN lies beyond any."""
+        bounds = ((">=", self.at_least), ("<=", self.at_most))
+        within = [
+            f"{self.value} {sign} CAST('{bound:f}', '{self.type}')" for sign, bound in bounds if bound is not None
+        ]
+        return f"ifNull(NOT ({' AND '.join(within)}), false)" if within else "false"
+
 
 def fields(contract: Contract) -> list[Field]:
     """The contract's fields in column order: identity, time, kind, then the attributes."""
@@ -41,8 +67,16 @@ def fields(contract: Contract) -> list[Field]:
         Field("event_id", identity.paths, "String", identity.otherwise == "quarantine"),
         Field("event_at", contract.event_time.paths, "DateTime64(6, 'UTC')", True),
         Field("event_kind", contract.kind.paths, "String", True),
-        *(Field(name, a.paths, plain(a.type), a.required) for name, a in contract.attributes.items()),
+        *(Field(n, a.paths, plain(a.type), a.required, a.at_least, a.at_most) for n, a in contract.attributes.items()),
     ]
+
+
+def is_blank(text: str) -> str:
+    """The condition that a text, not NULL, is empty or white space alone, as Unicode has it.
+
+    It looks for the first character that is none, so it is decided at the first one nearly always.
+    """
+    return f"NOT match({text}, '[^\\\\s\\\\x0b\\\\x1c-\\\\x1f\\\\x{{85}}\\\\pZ]')"
 
 
 def promoted_keys(wanted: Iterable[Field]) -> set[str]:

@@ -36,7 +36,7 @@ class FillFailedError(ClientError):
 class Counts:
     """What the stored rows of a table partition say of an attribute. Rows of generations that nobody sees are among them.
 
-    `changed` have another value now; `absent` do not name it; `misfits` name something that does not convert, and keep what
+    `changed` have another value now; `absent` do not name it; `misfits` name something that does not fit, and keep what
     they had; of `expired` nobody knows, because their bytes are gone.
     """
 
@@ -106,12 +106,14 @@ def reading(contract: Contract, attribute: str) -> Reading:
     alone = contract.model_copy(update={"attributes": {attribute: contract.attributes[attribute]}})
     field = fields(alone)[-1]
     taken = needed(extracted(alone), field.text, field.container, field.value)
-    text, container, value = (f"_fill_{alias}" for alias in (field.text, field.container, field.value))
+    taken.append(("misfit", f"{field.wrong_type} OR {field.out_of_range}"))
+    text, value = f"_fill_{field.text}", f"_fill_{field.value}"
     # Where only the rest is left: a row that landed with the attribute has its value in the column, and in no rest.
-    read = f"if(notEmpty(_raw), {value}, coalesce({value}, {attribute}))"
+    # And a fill takes from no row what it must have: where its event lacks it, a replay is what takes the row away.
+    known = "false" if field.required else "notEmpty(_raw)"
+    read = f"if({known}, {value}, coalesce({value}, {attribute}))"
     steps = [
         *renamed(taken, "_fill_", raw=decoder_of(contract).kept_message),
-        ("_fill_misfit", f"{container} OR (isNotNull({text}) AND isNull({value}))"),
         ("_fill_value", f"if(_fill_misfit, {attribute}, {read})"),
     ]
     # What another field took was never in the rest, so the rest cannot tell that it was absent.

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from lockgate.clients.postgres import Postgres
 from lockgate.clients.warehouse import Warehouse
 from lockgate.clients.worker import Worker
-from lockgate.contracts import Contract, ContractError, readable_contracts
+from lockgate.contracts import Contract, ContractError
+from lockgate.contracts.baseline import in_force
 from lockgate.ledger.batches import Batches
 from lockgate.ledger.builds import Builds
 from lockgate.ledger.leases import Leases
@@ -33,6 +34,7 @@ class Platform:
     holder: str
     contracts: dict[str, Contract]
     broken_contracts: dict[str, ContractError]  # of streams that nothing can be done for; a tick fails for them
+    waiting_contracts: dict[str, ContractError]  # of streams that go by what was accepted, until somebody decides
     postgres: Postgres
     warehouse: Warehouse
     worker: Worker
@@ -42,6 +44,14 @@ class Platform:
     publisher: Publisher
     log: Log
 
+    def contract(self, stream: str) -> Contract:
+        """The contract for work that follows from a change of it. Raises ContractError where there is none that is in force."""
+        if error := self.broken_contracts.get(stream) or self.waiting_contracts.get(stream):
+            raise error
+        if stream not in self.contracts:
+            raise ContractError(f"there is no contract of stream {stream!r}")
+        return self.contracts[stream]
+
 
 @contextmanager
 def open_platform(settings: Settings, holder: str | None = None) -> Iterator[Platform]:
@@ -50,7 +60,7 @@ def open_platform(settings: Settings, holder: str | None = None) -> Iterator[Pla
     `holder`: who we are in leases; the same for all steps of a Dagster run, so that one can go on where another ended.
     """
     name = holder or f"{socket.gethostname()}:{os.getpid()}:{_PROCESS}"
-    contracts, broken = readable_contracts(settings.contracts)
+    found = in_force(settings.contracts)
     with (
         Postgres(settings.postgres(LEDGER_DATABASE)) as postgres,
         Warehouse(settings.clickhouse("platform")) as warehouse,
@@ -59,8 +69,9 @@ def open_platform(settings: Settings, holder: str | None = None) -> Iterator[Pla
         yield Platform(
             settings,
             name,
-            contracts,
-            broken,
+            found.contracts,
+            found.broken,
+            found.waiting,
             postgres,
             warehouse,
             Worker(settings.worker_socket),

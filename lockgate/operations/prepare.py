@@ -7,7 +7,8 @@ from collections.abc import Callable
 from lockgate.clients.kafka import KafkaAdmin
 from lockgate.clients.postgres import Postgres
 from lockgate.clients.warehouse import Warehouse
-from lockgate.contracts import Contract, load_contracts
+from lockgate.contracts import Contract
+from lockgate.contracts.baseline import in_force
 from lockgate.landing.tables import ensure_tables
 from lockgate.landing.visibility import mirror, mirror_discards
 from lockgate.ledger.batches import Batches
@@ -44,7 +45,10 @@ def prepare_warehouse(settings: Settings, contracts: list[Contract]) -> None:
 
 def prepare(settings: Settings, say: Callable[[str], None] = lambda _: None) -> None:
     """All of it, in the order in which it depends. Safe to repeat."""
-    contracts = list(load_contracts(settings.contracts).values())
+    found = in_force(settings.contracts)
+    contracts = list(found.all_of_them().values())
+    for error in found.waiting.values():
+        say(str(error))
     say("migrating the ledger")
     prepare_ledger(settings)
     say(f"making the topics of {len(contracts)} contracts")

@@ -86,6 +86,8 @@ def land(platform: Platform, report: TickReport, only: Sequence[str] | None = No
     for contract in wanted:
         stream = StreamReport(contract.stream)
         report.streams.append(stream)
+        if waiting := platform.waiting_contracts.get(contract.stream):
+            stream.problems.append(str(waiting))
         try:
             lander.land_stream(contract, contracts, stream)
             filler.settle(contract.stream)

@@ -72,6 +72,7 @@ def _replay(settings: Settings, contract: Contract) -> AssetsDefinition:
         window = context.partition_time_window
         between = (window.start.astimezone(UTC), window.end.astimezone(UTC))
         by = f"dagster run {context.run.run_id}"
+        tick.platform.contract(contract.stream)
         try:
             done = replayer(tick.platform, contract.stream, by, context.log.info).arrived(between)
         except NothingToReplayError:

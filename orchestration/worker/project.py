@@ -26,6 +26,7 @@ from orchestration.worker.windows import Windows
 logger = logging.getLogger(__name__)
 
 _SOURCES = (".sql", ".yml", ".yaml", ".md", ".csv")
+_VIEWS = "config.materialized:view"
 _QUIET = ("--quiet", "--log-level", "none", "--log-level-file", "none", "--no-use-colors", "--no-version-check")
 # Nothing is looked up that the candidate materialization does not need, and nothing is written that nobody reads.
 _LEAN = ("--no-populate-cache", "--no-write-json")
@@ -47,6 +48,8 @@ class DbtProject:
         self._lock = threading.Lock()
         self._manifest: Any = None
         self._specs: list[MartSpec] = []
+        self._broken: dict[str, str] = {}  # views that could not be made → why; empty: for want of another
+        self._unmade: list[str] = []  # marts whose table could not be made: `shape_differs` tells of them
         self.parsed: str | None = None
         """Fingerprint of the files that the manifest was made from; None before the first time."""
         self._target.mkdir(parents=True, exist_ok=True)
@@ -55,7 +58,8 @@ class DbtProject:
     def prepare(self) -> None:
         """Parse the project if its files changed, and make what it declares: views, databases, missing marts.
 
-        Only the minute's lane makes anything. Raises DbtError, SpecError; then the next call tries again.
+        Only the minute's lane makes anything. A view that cannot be made fails the marts that read it, no others; it is tried
+        again by each call, as is a mart's table. Raises DbtError, SpecError; then the next call tries everything again.
         """
         with self._lock:
             self._prepare()
@@ -74,11 +78,13 @@ class DbtProject:
         with self._lock:
             self._prepare()
             self._check_built_by_dbt(windows)
-            variables = json.dumps({"lockgate": {"lane": lane, "windows": windows}})
-            outcome = self._invoke(
-                ["run", "--select", *sorted(windows), "--vars", variables, "--threads", str(self._threads), *_LEAN]
-            )
-        results = {result.node.name: _result(result) for result in outcome.result.results}
+            results = {mart: _failed(why) for mart in windows if (why := self._why_not(mart))}
+            possible = {mart: ranges for mart, ranges in windows.items() if mart not in results}
+            if possible:
+                variables = json.dumps({"lockgate": {"lane": lane, "windows": possible}})
+                chosen = ["--select", *sorted(possible), "--vars", variables, "--threads", str(self._threads)]
+                outcome = self._invoke(["run", *chosen, *_LEAN], all_of_it=False)
+                results |= {result.node.name: _result(result) for result in outcome.result.results}
         if missing := sorted(set(windows) - set(results)):
             raise DbtError(f"dbt did not select {', '.join(missing)}")
         return results
@@ -88,17 +94,58 @@ class DbtProject:
     def _prepare(self) -> None:
         current = fingerprint([self._folder], _SOURCES)
         if current == self.parsed:
+            self._unmade = [mart for mart in self._unmade if not self._made(mart)]
+            if self._broken:
+                self._make_views(*self._broken)
             return
         began = time.monotonic()
         self._manifest = None  # a parse given a manifest would not look at the files
         manifest = self._invoke(["parse"]).result
         specs = mart_specs(manifest.to_dict())
-        self._manifest, self._specs = manifest, specs
+        self._manifest, self._specs, self._broken, self._unmade = manifest, specs, {}, []
         if self._lane == LANE_MINUTE:
-            self._invoke(["run-operation", "create_marts", *_LEAN], target="platform")
-            self._invoke(["run", "--select", "config.materialized:view", "--threads", str(self._threads), *_LEAN])
+            self._make_marts()
+            self._make_views(_VIEWS)
         self.parsed = current
         logger.info("dbt project ready for lane %s: %d marts, %.1f s", self._lane, len(specs), time.monotonic() - began)
+
+    def _make_marts(self) -> None:
+        try:
+            self._invoke(["run-operation", "create_marts", *_LEAN], target="platform")
+        except DbtError:  # one that is refused must not keep the others from being made
+            self._unmade = [spec.name for spec in self._specs if not self._made(spec.name)]
+
+    def _made(self, mart: str) -> bool:
+        only = ["--args", json.dumps({"only": mart})]
+        try:
+            self._invoke(["run-operation", "create_marts", *only, *_LEAN], target="platform")
+        except DbtError as error:
+            logger.error("mart %s cannot be made: %s", mart, error)
+            return False
+        return True
+
+    def _make_views(self, *chosen: str) -> None:
+        """Make views; what cannot be made is noted with what reads it, and the others are there."""
+        outcome = self._invoke(["run", "--select", *chosen, "--threads", str(self._threads), *_LEAN], all_of_it=False)
+        failed = [result for result in outcome.result.results if result.status != "success"]
+        self._broken = {r.node.name: "" if r.status == "skipped" else str(r.message) for r in failed}
+        for name, why in self._broken.items():
+            logger.error("view %s cannot be made: %s", name, why or "it reads one that cannot be made")
+
+    def _why_not(self, mart: str) -> str:
+        """Why a mart cannot be built, naming the views that it reads and that are broken; else empty."""
+        if not self._broken:
+            return ""
+        nodes = self._manifest.nodes
+        waiting, found = [n for n in nodes.values() if n.name == mart], set()
+        while waiting:
+            node = waiting.pop()
+            found.add(node.name)
+            waiting += [
+                nodes[read] for read in node.depends_on_nodes if read in nodes and nodes[read].name not in found
+            ]
+        broken = {name: why for name, why in self._broken.items() if name in found and why}
+        return "; ".join(f"view {name}, which it reads, cannot be made: {why}" for name, why in broken.items())
 
     def _check_built_by_dbt(self, windows: Windows) -> None:
         known = {spec.name: spec.engine for spec in self._specs}
@@ -108,14 +155,13 @@ class DbtProject:
             if known[mart] != "dbt":
                 raise DbtError(f"mart {mart!r} is built by {known[mart]}, not by dbt")
 
-    def _invoke(self, arguments: list[str], target: str = "worker") -> Any:
-        """dbt's result. Raises DbtError where it ended by an exception, or, but for builds, was not successful."""
+    def _invoke(self, arguments: list[str], target: str = "worker", all_of_it: bool = True) -> Any:
+        """dbt's result. Raises DbtError where it ended by an exception, or, if it must do all of it, was not successful."""
         command, *rest = arguments
         outcome = dbtRunner(manifest=self._manifest).invoke([*_QUIET, command, "--target", target, *rest])
         if outcome.exception is not None:
             raise DbtError(str(outcome.exception)) from outcome.exception
-        building = "--vars" in rest
-        if not outcome.success and not building:
+        if not outcome.success and (all_of_it or outcome.result is None):
             raise DbtError(f"dbt {command}: {_messages(outcome)}")
         return outcome
 
@@ -135,6 +181,10 @@ def _result(result: Any) -> dict[str, Any]:
         "message": message,
         "seconds": round(float(result.execution_time), 3),
     }
+
+
+def _failed(why: str) -> dict[str, Any]:
+    return {"status": "error", "message": why, "seconds": 0.0}
 
 
 def _messages(outcome: Any) -> str:

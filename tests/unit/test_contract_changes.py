@@ -75,6 +75,10 @@ TIME = BASE["event_time"]
         (attribute(), attribute(paths=["sum", "amount"]), Effect.MIGRATES, "read otherwise from now on"),
         (attribute(), attribute(paths=["sum"]), Effect.BREAKS, "under amount alone lose it"),
         (attribute(), attribute(required=True), Effect.BREAKS, "quarantined from now on"),
+        (attribute(), attribute(at_least=0), Effect.BREAKS, "beyond are quarantined from now on"),
+        (attribute(at_least=0), attribute(at_least=1), Effect.BREAKS, "beyond are quarantined from now on"),
+        (attribute(at_least=0), attribute(at_least=-1, at_most=9), Effect.BREAKS, "beyond are quarantined from now on"),
+        (attribute(at_least=0, at_most=9), attribute(at_least=0), Effect.SAFE, "further out land from now on"),
         (attribute(personal="direct"), attribute(), Effect.BREAKS, "gates show its values"),
         (attribute(), attribute(personal="direct"), Effect.SAFE, "gates mask its values"),
         (attribute(), attribute(description="So much."), Effect.SAFE, "for people only"),
@@ -112,8 +116,13 @@ paths = st.lists(st.sampled_from(["a", "b", "c.d"]), min_size=1, max_size=3, uni
 durations = st.integers(1, 3).map(lambda days: timedelta(days=days))
 attributes = st.fixed_dictionaries(
     {"paths": paths, "type": st.sampled_from(["Int32", "Int64", "String"]), "description": st.sampled_from(["x", "y"])},
-    optional={"required": st.booleans(), "personal": st.sampled_from(["no", "pseudonymous", "direct"])},
-)
+    optional={
+        "required": st.booleans(),
+        "personal": st.sampled_from(["no", "pseudonymous", "direct"]),
+        "at_least": st.integers(0, 2),
+        "at_most": st.integers(2, 4),
+    },
+).map(lambda a: {k: v for k, v in a.items() if a["type"] != "String" or not k.startswith("at_")})
 contracts = st.fixed_dictionaries(
     {
         "description": st.sampled_from(["x", "y"]),

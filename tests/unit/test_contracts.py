@@ -66,6 +66,23 @@ def test_a_fault_is_named_with_its_file_and_field(tmp_path: Path, changes: dict[
     assert said in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("bounds", "said"),
+    [
+        ({"type": "String", "at_least": 0}, "at_least: 0 is no value of String"),
+        ({"type": "Int8", "at_most": 128}, "at_most: 128 is no value of Int8"),
+        ({"type": "Int8", "at_most": 0.5}, "at_most: 0.5 is no value of Int8"),
+        ({"type": "Decimal(4, 2)", "at_least": 0.001}, "at_least: 0.001 is no value of Decimal(4, 2)"),
+        ({"type": "Float64", "at_most": "inf"}, "at_most"),
+        ({"type": "Int8", "at_least": 2, "at_most": 1}, "nothing would land"),
+    ],
+)
+def test_bounds_that_make_no_sense_are_refused(tmp_path: Path, bounds: dict[str, Any], said: str) -> None:
+    with pytest.raises(ContractError) as raised:
+        load_contract(write(tmp_path, attributes={"a": {"paths": ["a"], "description": "A.", **bounds}}))
+    assert said in str(raised.value)
+
+
 def test_two_streams_may_not_share_a_topic(tmp_path: Path) -> None:
     write(tmp_path)
     (tmp_path / "again.yml").write_text(yaml.safe_dump(CONTRACT | {"stream": "again"}))

@@ -10,6 +10,6 @@ select
     currency,
     status,
     count() as payments,
-    sum(paid) as amount
+    {{ exact_sum('paid', 'Decimal(38, 4)', wide='Decimal(76, 4)') }} as amount
 from payments
 group by hour_at, currency, status

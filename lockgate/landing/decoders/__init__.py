@@ -28,7 +28,10 @@ class Decoder(Protocol):
         ...
 
     def steps(self, wanted: Sequence[Field]) -> list[tuple[str, str]]:
-        """Each field's text and container, and the verdicts."""
+        """Each field's text and container, and the verdicts.
+
+        A text is the first scalar of the field's paths; one that is blank is passed over where `field.blank_is_absent`.
+        """
         ...
 
     def beside(self, held: Sequence[tuple[str, str]]) -> str:

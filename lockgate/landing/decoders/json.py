@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from lockgate.landing.fields import Field, quoted
+from lockgate.landing.fields import Field, is_blank, quoted
 
 _RAW = "ifNull(_raw, '')"
 
@@ -112,10 +112,11 @@ def _text(field: Field, structures: list[dict[str, object]]) -> list[tuple[str, 
         # The engine gives an object as its text. The first character tells nearly always; only then is its type asked for.
         kind = f"JSONType(raw, {', '.join(map(quoted, keys))})"
         is_container = f"(substring(ifNull({value}, ''), 1, 1) IN ('{{', '[') AND {kind} IN ('Object', 'Array'))"
-        scalars.append(f"if({is_container}, NULL, {value})")
+        blank = is_blank(f"ifNull({value}, '')") if field.blank_is_absent else "false"
+        scalars.append(f"if({is_container} OR {blank}, NULL, {value})")
         # An object that another path of the field looks into is where it should be: only what it lacks is absent.
         if not any(other.startswith(f"{path}.") for other in field.paths):
-            containers.append(f"isNotNull({value})")
+            containers.append(is_container)
     return [
         (field.text, _first_of(scalars)),
         (field.container, f"isNull({field.text}) AND ({' OR '.join(containers) or 'false'})"),

@@ -14,9 +14,13 @@ from dagster import AssetCheckEvaluation, DagsterEventType, ExecuteInProcessResu
 from lockgate.clients.kafka import producer
 from lockgate.clients.postgres import Postgres
 from lockgate.clients.worker import Worker
+from lockgate.contracts import baseline
+from lockgate.landing.filling import Filler
+from lockgate.ledger.fills import Fills
 from lockgate.names import LEDGER_DATABASE, inbox
 from lockgate.operations.platform import open_platform
-from lockgate.operations.tick import tick
+from lockgate.operations.refresh import MartReport
+from lockgate.operations.tick import TickReport, land, tick
 from lockgate.settings import Settings
 from orchestration.automation.alerts import alerts_of
 from orchestration.specs import declared_marts
@@ -215,3 +219,60 @@ def test_a_contract_that_cannot_be_read_stops_no_other_stream(minute: Minute, tm
         report = tick(platform, "a test")
     assert [problem for problem in report.problems if "aaa.yml: cannot be read" in problem]
     assert {s.stream: s.landed for s in report.streams} == {"github_events": 0, "payments": 1}
+
+
+CURRENCY = "  currency:\n    {paths: [currency], type: String, required: true, description: ISO 4217 code.}\n"
+CURRENCIES = "SELECT groupUniqArray(currency) FROM staging.payments WHERE event_at >= '{at}'"
+
+
+def test_an_attribute_that_marts_need_is_out_of_the_contract_for_a_while_and_comes_back(
+    minute: Minute, tmp_path: Path
+) -> None:
+    """Until that is accepted, the stream lands by what was. Then its own marts stop, by name; and one command mends the rows."""
+    at = FIRST_HOUR + timedelta(hours=5)
+    folder = tmp_path / "contracts"
+    shutil.copytree(minute.settings.contracts, folder)
+    settings = minute.settings.model_copy(update={"contracts": folder})
+    whole = (folder / "payments.yml").read_text()
+    (folder / "payments.yml").write_text(whole.replace(CURRENCY, ""))
+
+    def next_tick() -> tuple[list[str], dict[str, MartReport]]:
+        with open_platform(settings) as platform:
+            report = tick(platform, "a test")
+        return report.problems, {m.mart: m for m in report.marts}
+
+    pay(settings, at, [50])
+    (problem,), marts = next_tick()
+    assert "payments.yml is not in force" in problem
+    assert marts["payments_hour"].published_at
+    assert minute.rows(CURRENCIES.format(at=at.strftime("%Y-%m-%d %H:%M:%S"))) == [(["EUR"],)]
+
+    baseline.accept(folder)
+    pay(settings, at, [51])
+    other = producer(settings)
+    other.produce("github.events", json.dumps(EVENT | {"id": "meanwhile"}).encode())
+    assert other.flush(60) == 0
+    with open_platform(settings) as platform:
+        land(platform, TickReport())
+    view = settings.dbt_project / "models" / "staging" / "stg_payments.sql"
+    view.write_text(view.read_text() + "-- so that the worker makes all views anew, as after a restart\n")
+    (problem,), marts = next_tick()
+    assert "payments_hour was not built: view stg_payments, which it reads, cannot be made: " in problem
+    assert "currency" in problem
+    assert marts["payments_hour"].published_at is None
+    assert marts["events_by_kind_hour"].published_at, "the other stream's"
+
+    (folder / "payments.yml").write_text(whole)
+    baseline.accept(folder)
+    with open_platform(settings) as platform:
+        land(platform, TickReport())
+    (problem,), _ = next_tick()  # the view is there again, but a row has no currency
+    assert "payments_hour was not built" in problem
+    assert "NULL" in problem
+    with open_platform(settings) as platform:
+        filler = Filler(platform.warehouse, Fills(platform.postgres), platform.leases, "a person")
+        assert sum(day.counts.changed for day in filler.fill(platform.contract("payments"), "currency")) == 1
+    assert next_tick()[0] == []
+    assert minute.rows(
+        f"SELECT currency, payments FROM marts.payments_hour WHERE hour_at = '{at:%Y-%m-%d %H:%M:%S}'"
+    ) == [("EUR", 2)]

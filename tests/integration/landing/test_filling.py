@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -156,6 +157,41 @@ def test_another_way_of_reading_it_fills_anew(coloured: Stream) -> None:
     coloured.contract = naming(coloured.contract, size=attribute("Int32", "nothing"))
     assert fill(coloured, "size").changed == 4
     assert set(values(coloured, "size")) == {None}
+
+
+def test_a_number_beyond_the_bounds_is_not_filled_in(stream: Stream) -> None:
+    stream.produce([event(1, size=5), event(2, size=500)])
+    stream.land()
+    stream.contract = naming(
+        stream.contract, size=attribute("Int32", "size").model_copy(update={"at_most": Decimal(99)})
+    )
+    counts = fill(stream, "size")
+    assert (counts.changed, counts.misfits, counts.examples) == (1, 1, ("500",))
+    assert values(stream, "size") == [5, None]
+
+
+def test_an_attribute_that_was_out_of_the_contract_for_a_while_is_filled_and_nothing_is_taken(stream: Stream) -> None:
+    """Rows that must have a value get it back; one whose event says nothing keeps what it had, until a replay takes it away."""
+    promised = naming(stream.contract, colour=attribute("String", "colour").model_copy(update={"required": True}))
+    without = stream.contract
+    stream.contract = promised
+    stream.produce([event(1, colour="red")])
+    stream.land()
+    stream.contract = without
+    stream.produce([event(2, colour="blue"), event(3, colour=" "), event(4)])
+    stream.land()
+    stream.contract = promised
+    stream.produce([event(5, colour=""), event(6, colour="green")])
+    stream.land()
+    assert values(stream, "colour") == ["red", None, None, None, "green"]
+    stream.warehouse.command(  # as an older release, or another contract, had it
+        f"ALTER TABLE staging_raw.{stream.name} UPDATE colour = ' ' WHERE event_id = 'e3'",
+        settings={"mutations_sync": 1},
+    )
+    assert fill(stream, "colour").changed == 1
+    assert values(stream, "colour") == ["red", "blue", " ", None, "green"]
+    stream.replayer().arrived((datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)))
+    assert values(stream, "colour") == ["red", "blue", "green"]
 
 
 def test_days_can_be_chosen(coloured: Stream) -> None:

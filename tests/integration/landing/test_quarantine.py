@@ -220,3 +220,24 @@ def test_scattered_messages_are_few_stretches(stream: Stream) -> None:
     stream.replayer(contract=corrected(stream)).quarantined(Selection(stream.name))
     assert stream.visible() == (240, 240)
     assert len(exceptions(stream)[0]) <= 20
+
+
+@pytest.mark.parametrize("source", ["kafka", "staging"])
+def test_a_blank_kind_that_an_older_release_let_in_goes_into_the_quarantine_by_a_replay(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    stream.produce([event(1), event(2, type=""), event(3, type=" \t")], partition=0)
+    with monkeypatch.context() as older:
+        older.setattr("lockgate.landing.decoders.json.is_blank", lambda _: "false")
+        assert stream.land().landed == 3
+    assert stream.value("SELECT groupUniqArray(event_kind = '') FROM {s}") in ([0, 1], [1, 0])
+
+    done = stream.replayer().arrived(ALWAYS, source=source)
+    assert [(p["landed"], p["quarantined"]) for p in done.parts] == [(1, 2)]
+    assert reasons(stream) == {"missing:event_kind": 2}
+    assert Builds(stream.postgres, "t").stale_hours("m", stream.name), "marts of its hour are built without it"
+
+    stream.produce([event(4, type="")], partition=0)
+    stream.land()
+    stream.replayer().quarantined(Selection(stream.name, "missing"))
+    assert (stream.visible(), reasons(stream)) == ((1, 1), {"missing:event_kind": 3}), "judged anew, it is blank still"

@@ -47,6 +47,19 @@ class TestParsing:
         other = parse(contract, line + b" ", ARRIVAL)
         assert first.event_id == again.event_id != other.event_id
 
+    @pytest.mark.parametrize("blank", ["", " \t", "\u00a0\u2003"])
+    def test_what_must_be_there_is_not_there_if_it_is_blank(self, contract: Contract, blank: str) -> None:
+        with pytest.raises(RejectedError, match="missing:event_kind"):
+            parse(contract, event(type=blank), ARRIVAL)
+        assert parse(contract, event(id=blank), ARRIVAL).event_id.startswith("sha256:")
+        assert parse(contract, event(payload={"action": blank}), ARRIVAL).values["action"] == blank
+
+    def test_what_lies_beyond_the_contracts_bounds_is_rejected(self, contract: Contract) -> None:
+        assert parse(contract, event(payload={"size": 100_000_000}), ARRIVAL)
+        for size in (-1, 100_000_001):
+            with pytest.raises(RejectedError, match="out_of_range:push_size_commits"):
+                parse(contract, event(payload={"size": size}), ARRIVAL)
+
     def test_the_far_future_begins_behind_the_contracts_bound(self, contract: Contract) -> None:
         parse(contract, event(created_at="2016-01-02T04:00:00Z"), ARRIVAL)
         with pytest.raises(RejectedError, match="far_future"):

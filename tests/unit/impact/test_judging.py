@@ -54,7 +54,7 @@ def test_a_type_that_widens_breaks_the_mart_that_declares_the_narrower_one(sourc
     assert one.effect is Effect.BREAKS
     ((reader, why),) = one.breaks
     assert reader == "model marts.push_sizes_hour"
-    assert "commits would be Decimal(38, 0), the model declares Int64" in why
+    assert "p50_commits would be Nullable(Decimal(20, 0)), the model declares Nullable(Int64)" in why
 
 
 def test_a_type_that_widens_breaks_the_job_that_was_written_for_the_narrower_one(sources: Sources) -> None:

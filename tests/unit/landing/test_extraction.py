@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lockgate.contracts import FORMATS, Contract, load_contracts
+from lockgate.contracts import FORMATS, Attribute, Contract, Located, load_contracts
 from lockgate.landing.decoders import DECODERS
 from lockgate.landing.decoders.json import trees
 from lockgate.landing.extraction import columns, detail, extra, extracted, needed, reason
@@ -176,7 +176,7 @@ def test_the_detail_says_what_was_found(engine: Any) -> None:
         (900000000000000, "wrong_type:amount"),  # 15 digits: the engine has room for them, Decimal(18, 4) does not
         (0, ""),
         ("abc", "wrong_type:amount"),
-        ("", "wrong_type:amount"),
+        ("", "missing:amount"),
         (..., "missing:amount"),
         (None, "missing:amount"),
     ],
@@ -247,6 +247,79 @@ def test_an_empty_identity_is_none(engine: Any) -> None:
     assert payment(engine, payment_id="")["reason"] == "missing:event_id"
     row = github(engine, id="")
     assert (row["reason"], row["event_id"][:7]) == ("", "sha256:")
+
+
+BLANK = ["", " ", "\t\r\n\x0b\x0c", "\u00a0\u2003\u3000\u0085"]
+
+
+@pytest.mark.parametrize("blank", BLANK)
+def test_what_must_be_there_is_not_there_if_it_is_blank(engine: Any, blank: str) -> None:
+    """It would land as a value like any other, and the gate of a mart that needs it would hold that hour back for ever."""
+    assert github(engine, type=blank)["reason"] == "missing:event_kind"
+    assert github(engine, created_at=blank)["reason"] == "missing:event_at"
+    assert payment(engine, status=blank)["reason"] == "missing:event_kind"
+    assert payment(engine, currency=blank)["reason"] == "missing:currency"
+    assert payment(engine, payment_id=blank)["reason"] == "missing:event_id"
+    row = github(engine, id=blank)
+    assert (row["reason"], row["event_id"][:7]) == ("", "sha256:")
+
+
+@pytest.mark.parametrize("said", [" paid", "0", ".", "\u200b", "é", "{", "[]"])
+def test_what_says_anything_is_not_blank_and_lands_as_it_came(engine: Any, said: str) -> None:
+    row = payment(engine, status=said)
+    assert (row["reason"], row["event_kind"]) == ("", said)
+
+
+def test_what_may_be_absent_may_be_empty(engine: Any) -> None:
+    row = github(engine, payload={"action": ""})
+    assert (row["reason"], row["action"]) == ("", "")
+
+
+def test_a_later_path_is_read_where_an_earlier_one_is_blank(engine: Any) -> None:
+    either = CONTRACTS["github_events"].model_copy(update={"kind": Located(paths=("type", "kind"))})
+    event = {"id": "1", "created_at": "2016-01-01T01:00:00Z", "type": " ", "kind": "PushEvent"}
+    assert land(engine, either, json.dumps(event))["event_kind"] == "PushEvent"
+    del event["kind"]
+    assert land(engine, either, json.dumps(event))["reason"] == "missing:event_kind"
+    assert land(engine, either, json.dumps(event | {"kind": {}}))["reason"] == "wrong_type:event_kind"
+
+
+@pytest.mark.parametrize(
+    ("size", "reason"),
+    [
+        (0, ""),
+        (100_000_000, ""),
+        (100_000_001, "out_of_range:push_size_commits"),
+        (-1, "out_of_range:push_size_commits"),
+        (2**63 - 1, "out_of_range:push_size_commits"),
+        (2**63, "wrong_type:push_size_commits"),
+        (None, ""),
+    ],
+)
+def test_what_no_event_of_the_kind_can_say_is_quarantined(engine: Any, size: int | None, reason: str) -> None:
+    row = github(engine, payload={"size": size})
+    assert row["reason"] == reason
+    if reason.startswith("out"):
+        assert row["detail"] == f"push_size_commits lies outside of 0 to 100000000: {size}"
+
+
+@pytest.mark.parametrize(
+    ("type_", "bounds", "lands", "beyond"),
+    [
+        ("Decimal(9, 2)", {"at_least": "0.01"}, ["0.01", "9999999.99"], ["0", "-1"]),
+        ("Float64", {"at_most": "0.5"}, ["0.5", "-1e300"], ["0.6", "nan", "inf"]),
+        ("UInt64", {"at_most": 2**64 - 2}, [2**64 - 2], [2**64 - 1]),
+    ],
+)
+def test_bounds_are_held_in_every_numeric_type(
+    engine: Any, type_: str, bounds: dict[str, Any], lands: list[Any], beyond: list[Any]
+) -> None:
+    price = Attribute.model_validate({"paths": ["price"], "type": type_, "description": "Of a test.", **bounds})
+    contract = CONTRACTS["payments"].model_copy(update={"attributes": {"price": price}})
+    event = {"payment_id": "p1", "ts": 1451610000, "status": "paid"}
+    for value in (*lands, *beyond):
+        row = land(engine, contract, json.dumps(event | {"price": value}))
+        assert row["reason"] == ("" if value in lands else "out_of_range:price"), value
 
 
 def test_every_format_that_a_contract_may_name_has_its_decoder() -> None:
