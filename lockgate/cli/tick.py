@@ -1,17 +1,15 @@
-"""`lockgate tick`, `seal`, `prepare`: the platform's work by hand."""
+"""`lockgate tick`, `prepare`: the platform's work by hand."""
 
 from __future__ import annotations
 
 import getpass
 import json
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from lockgate.operations.platform import open_platform
 from lockgate.operations.prepare import prepare as prepare_all
-from lockgate.operations.seal import seal as seal_stream
 from lockgate.operations.tick import TickReport
 from lockgate.operations.tick import tick as run_tick
 from lockgate.settings import Settings
@@ -41,16 +39,6 @@ def _print(report: TickReport) -> None:
     for problem in report.problems:
         print(f"problem: {problem}")
     print(f"{report.seconds:.1f} s")
-
-
-def seal(
-    stream: Annotated[str, typer.Argument(help="The stream, as its contract names it.")],
-    through: Annotated[datetime, typer.Option(help="Nothing that happened before this will come (UTC).")],
-) -> None:
-    """Say that the source is done with a stream up to a time, so that its windows settle."""
-    moment = through.replace(tzinfo=UTC) if through.tzinfo is None else through
-    seal_stream(Settings(), stream, moment, getpass.getuser())
-    print(f"{stream} is sealed through {moment.isoformat()}")
 
 
 def prepare() -> None:
