@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import sys
 from typing import Annotated
 
 import typer
@@ -12,12 +13,17 @@ from lockgate.operations.platform import open_platform
 from lockgate.operations.prepare import prepare as prepare_all
 from lockgate.operations.tick import TickReport
 from lockgate.operations.tick import tick as run_tick
+from lockgate.operations.waiting import await_worker, worker_is_starting
 from lockgate.settings import Settings
 
 
 def tick(as_json: Annotated[bool, typer.Option("--json", help="Print the report for machines.")] = False) -> None:
     """One minute's work now: land, gate, build, gate, publish. Exits with 1 where anything needs a person."""
-    with open_platform(Settings()) as platform:
+    settings = Settings()
+    with open_platform(settings) as platform:
+        if worker_is_starting(settings):
+            print("waiting for the worker, which is starting", file=sys.stderr)
+            await_worker(settings, platform.worker)
         report = run_tick(platform, f"lockgate tick by {getpass.getuser()}")
     if as_json:
         print(json.dumps(report.summary(), default=str))

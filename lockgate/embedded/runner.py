@@ -99,7 +99,7 @@ class Runner:
             if reason is None:
                 ever_healthy = True
                 reason = self._watch()
-            asked_for = self._restart.is_set() or self._asks_for_a_fresh_start()
+            asked_for = self._restart.is_set()
             self._end_child()
             if self._stopping.is_set():
                 break
@@ -183,14 +183,6 @@ class Runner:
             if self.state.state != HEALTHY:
                 self._set(HEALTHY)
         return "asked to stop"
-
-    def _asks_for_a_fresh_start(self) -> bool:
-        """Not told as an error, and without a pause: such a service takes seconds to start, so this is no busy loop."""
-        code = self._child.poll() if self._child else None
-        asked = code is not None and code == self.service.again_code
-        if asked:
-            self._say("asked for a fresh start")
-        return asked
 
     def _end_child(self) -> None:
         if self._child is None:

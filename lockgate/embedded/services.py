@@ -83,7 +83,6 @@ def _worker(settings: Settings, servers: tuple[str, ...], prepare: Callable[[Rep
         start_deadline=180,  # it parses the dbt project and imports Great Expectations: 15 CPU s on a quiet machine
         stop_deadline=15,
         check_interval=10,
-        again_code=75,  # it recycles itself when code or manifest changed
         essential=False,  # a mistake in somebody's model must not keep the servers from running
     )
 

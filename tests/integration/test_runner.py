@@ -114,16 +114,6 @@ def test_one_that_is_not_essential_is_tried_again_while_the_others_run(tmp_path:
     supervisor.stop()
 
 
-def test_one_that_asks_for_a_fresh_start_gets_it_without_being_called_ill(tmp_path: Path, said: list[str]) -> None:
-    recycles = f"if not (home / 'old').exists(): (home / 'old').touch(); sys.exit(75)\n{SERVES}"
-    supervisor = Supervisor(tmp_path, [replace(program(tmp_path, recycles), again_code=75)], said.append)
-    supervisor.start()
-    assert row(tmp_path).restarts == 1
-    assert "toy: asked for a fresh start" in said
-    assert not any("exit code" in line for line in said)
-    supervisor.stop()
-
-
 def test_services_stop_before_what_they_depend_on(tmp_path: Path, said: list[str]) -> None:
     notes = "signal.signal(signal.SIGTERM, lambda *_: (open(home / 'order', 'a').write(NAME + ' '), sys.exit()))\n"
     base = program(tmp_path, f"NAME = 'base'\n{notes}{SERVES}")
