@@ -6,7 +6,6 @@ asked through the control socket. Why it is ours: docs/adr/0010-own-supervisor.m
 
 from __future__ import annotations
 
-import errno
 import os
 import subprocess
 import threading
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from lockgate.embedded import control, guardian, process
 from lockgate.embedded.errors import StackError
-from lockgate.embedded.files import make_home, try_lock
+from lockgate.embedded.files import is_full, make_home, try_lock
 from lockgate.embedded.leftovers import end_leftovers
 from lockgate.embedded.process import Identity
 from lockgate.embedded.runner import Runner
@@ -25,8 +24,6 @@ from lockgate.embedded.state import StackState, read_state, write_state
 from lockgate.signals import wait_until_set
 
 _POLL_SECONDS = 0.1
-# What writing meets on a disk that is full. A supervisor goes on with it: it has to restart whoever died of it.
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Supervisor:
@@ -38,7 +35,7 @@ class Supervisor:
         self._tell = report
         self._unsaved = False
         self._identity = Identity.of(os.getpid())
-        self._state = StackState(self._identity.pid, self._identity.create_time, time.time())
+        self.state = StackState(self._identity.pid, self._identity.create_time, time.time())
         self._runners: dict[str, Runner] = {}
         self._writing = threading.Lock()
         self._stop_asked = threading.Event()
@@ -113,7 +110,7 @@ class Supervisor:
                 changed=self._save,
                 after=[self._runners[name] for name in service.depends_on],
             )
-        self._state.services = [runner.state for runner in self._runners.values()]
+        self.state.services = [runner.state for runner in self._runners.values()]
 
     def _wait_until_healthy(self) -> None:
         runners = self._runners.values()
@@ -123,21 +120,21 @@ class Supervisor:
             self._stop_if_essential_failed()
         self._stop_if_essential_failed()
         failed = [runner for runner in runners if not runner.was_healthy.is_set()]
-        took = f"after {time.time() - self._state.started_at:.1f} s; state and logs in {self.home}"
+        took = f"after {time.time() - self.state.started_at:.1f} s; state and logs in {self.home}"
         if failed:
-            self._state.error = "\n".join(f"{runner.service.name}: {runner.first_failure}" for runner in failed)
-            self._report(f"up {took}, but not all is well, and is tried again:\n{self._state.error}")
+            self.state.error = "\n".join(f"{runner.service.name}: {runner.first_failure}" for runner in failed)
+            self._report(f"up {took}, but not all is well, and is tried again:\n{self.state.error}")
         else:
             self._report(f"all healthy {took}")
-        self._state.ready = True
+        self.state.ready = True
         self._save()
 
     def _stop_if_essential_failed(self) -> None:
         for runner in self._runners.values():
             if runner.failed.is_set() and runner.service.essential:
-                self._state.error = runner.first_failure
+                self.state.error = runner.first_failure
                 self.stop()
-                raise StackError(self._state.error)
+                raise StackError(self.state.error)
 
     def _runners_done(self) -> None:
         if self._control is not None:
@@ -157,10 +154,10 @@ class Supervisor:
         """On a full disk the state is written later (`wait`): only `status` needs it."""
         with self._writing:
             try:
-                write_state(self.home, self._state)
+                write_state(self.home, self.state)
                 self._unsaved = False
             except OSError as error:
-                if error.errno not in _FULL:
+                if not is_full(error):
                     raise
                 self._unsaved = True
 
@@ -168,5 +165,5 @@ class Supervisor:
         try:
             self._tell(text)
         except OSError as error:
-            if error.errno not in _FULL:
+            if not is_full(error):
                 raise

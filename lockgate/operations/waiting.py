@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 from lockgate.clients.worker import Worker, WorkerUnavailable
-from lockgate.embedded.state import STARTING, WAITING, read_state
+from lockgate.embedded.control import state_of
+from lockgate.embedded.state import STARTING, WAITING
 from lockgate.settings import Settings
 
 
@@ -29,7 +30,7 @@ def await_worker(settings: Settings, worker: Worker, seconds: float = 60, pause:
 
 def worker_is_starting(settings: Settings) -> bool:
     """Whether a supervisor of ours says so."""
-    state = read_state(settings.home_dir)
+    state = state_of(settings.home_dir)
     if state is None or not state.is_running:
         return False
     return any(service.name == "worker" and service.state in (WAITING, STARTING) for service in state.services)
