@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dagster import Definitions, in_process_executor
 
-from lockgate.contracts import load_contracts
+from lockgate.contracts import readable_contracts
 from lockgate.settings import Settings
 from orchestration.assets.hourly import spark_marts
 from orchestration.assets.landing import complete_checks, landed_checks, landing, proven_checks
@@ -25,8 +25,15 @@ from orchestration.specs import declared_marts
 
 
 def build_defs(settings: Settings) -> Definitions:
-    """Everything that Dagster knows of Lockgate. Raises ContractError or MartYamlError, naming the file."""
-    contracts = list(load_contracts(settings.contracts).values())
+    """Everything that Dagster knows of Lockgate. Raises MartYamlError, naming the file.
+
+    A contract that cannot be read leaves out its stream's assets and no others; each tick fails for it by name. Raises
+    ContractError where none can be read.
+    """
+    readable, broken = readable_contracts(settings.contracts)
+    contracts = list(readable.values())
+    if not contracts:
+        raise next(iter(broken.values()))
     marts = declared_marts(settings.dbt_project)
     minute, hour, purge, housekeeping = minute_tick(), hourly(), purge_job(), housekeeping_job()
     compared = reconciliation(settings)

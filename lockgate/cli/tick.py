@@ -48,5 +48,8 @@ def _print(report: TickReport) -> None:
 
 
 def prepare() -> None:
-    """Make what the first tick needs: ledger tables, topics, staging. `lockgate up` does this by itself."""
+    """Make what the first tick needs: ledger tables, topics, staging. `lockgate up` does this by itself.
+
+    A stream that cannot be prepared is told as a PROBLEM and stops no other: what waits for this command may go on.
+    """
     prepare_all(Settings(), print)

@@ -23,7 +23,7 @@ def services(
     settings: Settings,
     with_dagster: bool = True,
     with_worker: bool = True,
-    prepare_platform: Callable[[Report], None] | None = None,
+    prepare_platform: Callable[[Report], object] | None = None,
 ) -> list[Service]:
     """What is to run, each with what it depends on. Makes the passwords if there are none yet.
 
@@ -51,7 +51,7 @@ def services(
     return chosen
 
 
-def _once(task: Callable[[Report], None]) -> Callable[[Report], None]:
+def _once(task: Callable[[Report], object]) -> Callable[[Report], None]:
     """`task` for several services: the first to come does it while the others wait; after a failure the next tries."""
     lock, done = threading.Lock(), threading.Event()
 
