@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -41,8 +42,15 @@ def _up(settings: Settings, with_dagster: bool, with_worker: bool) -> None:
     make_home(settings.home_dir)
     chosen = services(settings, with_dagster, with_worker, lambda report: prepare(settings, report))
     supervisor = Supervisor(settings.home_dir, chosen, _say)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: supervisor.ask_to_stop())
+    interrupted = threading.Event()
+
+    def interrupt(*_: object) -> None:  # a second Ctrl-C does not wait for anybody
+        supervisor.hurry() if interrupted.is_set() else supervisor.ask_to_stop()
+        interrupted.set()
+
+    signal.signal(signal.SIGINT, interrupt)
     supervisor.start()
     supervisor.wait()
     _say("stopping")

@@ -29,6 +29,7 @@ from lockgate.embedded.state import (
 _POLL_SECONDS = 0.1
 _FIRST_TRIES = 3  # an essential service that never became healthy is given up after so many starts; else never
 _LONGEST_PAUSE = 30.0
+_PREPARING_SECONDS = 20.0  # beyond a service's own deadline: of what is not its process
 _STEADY_SECONDS = 60.0  # healthy for so long: the next pause starts small again
 
 
@@ -48,8 +49,12 @@ class Runner:
         report: Report,
         changed: Callable[[], None],
         after: Sequence[Runner],
+        hurry: threading.Event,
     ) -> None:
-        """`changed` is called after each change of `state`; `after` are the runners of what the service depends on."""
+        """`changed` is called after each change of `state`; `after` are the runners of what the service depends on.
+
+        Once `hurry` is set, a child that is to stop is killed without waiting for its deadline.
+        """
         self.service = service
         self.state = ServiceState(service.name, service.address, stop_signal=service.stop_signal)
         self.was_healthy = threading.Event()  # at least once
@@ -57,6 +62,7 @@ class Runner:
         self.first_failure = ""  # set before `failed` is
         self._log, self._mark, self._report, self._changed, self._after = log, mark, report, changed, after
         self._stopping, self._restart = threading.Event(), threading.Event()
+        self._hurry = hurry
         self._child: subprocess.Popen[bytes] | None = None
         self._ever_healthy = False
         self._thread = self._new_thread()
@@ -65,10 +71,18 @@ class Runner:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop the service for good. Returns when nothing of it runs any more."""
+        """Stop the service for good. Returns when nothing of it runs any more.
+
+        A preparation that takes long (a download) is left behind after a while: it ends with our process.
+        """
         self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        deadline = time.monotonic() + self.service.stop_deadline + _PREPARING_SECONDS
+        while self._thread.is_alive() and time.monotonic() < deadline:
+            self._thread.join(_POLL_SECONDS)
+            if self._hurry.is_set() and self._child is None:
+                return
+        if self._thread.is_alive():
+            self._say("is still being prepared; leaving it")
 
     def restart(self) -> None:
         """Stop and start the service, also one that was given up; returns at once, and from then on its state is a new one."""
@@ -141,11 +155,14 @@ class Runner:
                 raise
             # A port may be free again in a moment, a file corrected, a full disk have room.
             return str(error) if isinstance(error, StackError) else self._cannot_start(error)
-        return self._until_well(child)
+        return self._until_well(child) if child else "asked to stop"
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
+    def _spawn(self) -> subprocess.Popen[bytes] | None:
+        """Prepare, which may take long, and start the process; None where it is not wanted any more."""
         self._set(STARTING, self.state.message)
         self.service.prepare(self._say)
+        if self._stopping.is_set():
+            return None
         require_free(self.service.name, self.service.ports)
         self._rotate()
         self._child = process.spawn(self.service, self._log, self._mark)
@@ -217,8 +234,9 @@ class Runner:
         if self._child is None:
             return
         self._set(STOPPING, self.state.message)
-        if not process.stop(self._child, self.service.stop_signal, self.service.stop_deadline):
-            self._say(f"did not stop within {self.service.stop_deadline:.0f} s and was killed")
+        if not process.stop(self._child, self.service.stop_signal, self.service.stop_deadline, self._hurry):
+            late = "at once" if self._hurry.is_set() else f"within {self.service.stop_deadline:.0f} s"
+            self._say(f"did not stop {late} and was killed")
         self._child = None
         self.state.pid = self.state.create_time = self.state.healthy_since = None
 
