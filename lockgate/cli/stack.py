@@ -254,9 +254,10 @@ def restart(
                 f"{service} is still {row.state} after {within:.0f} s{f': {row.message}' if row.message else ''};"
                 f" see `lockgate logs {service}`, and `lockgate status` for what becomes of it"
             )
-        if row.state != told:
-            told = row.state
-            _say(f"{service}: {row.state}")
+        now = row.message if row.state == HEALTHY and row.message else row.state
+        if now not in (told, HEALTHY):
+            told = now
+            _say(f"{service}: {now}")
         time.sleep(0.1)
     raise StackError("the stack was stopped meanwhile")
 

@@ -84,6 +84,14 @@ class Runner:
         if self._thread.is_alive():
             self._say("is still being prepared; leaving it")
 
+    def resume(self) -> None:
+        """Begin again after `stop`; waits for what it depends on, as at first."""
+        self._stopping.clear()
+        self.was_healthy.clear()
+        self._set(WAITING)
+        self._thread = self._new_thread()
+        self._thread.start()
+
     def restart(self) -> None:
         """Stop and start the service, also one that was given up; returns at once, and from then on its state is a new one."""
         self.was_healthy.clear()

@@ -19,11 +19,12 @@ from lockgate.embedded.files import is_full, make_home, try_lock
 from lockgate.embedded.leftovers import end_leftovers
 from lockgate.embedded.process import Identity
 from lockgate.embedded.runner import Runner
-from lockgate.embedded.service import Report, Service, start_order
-from lockgate.embedded.state import StackState, read_state, write_state
+from lockgate.embedded.service import HealthError, Report, Service, start_order
+from lockgate.embedded.state import HEALTHY, StackState, read_state, write_state
 from lockgate.signals import wait_until_set
 
 _POLL_SECONDS = 0.1
+IDLE_SECONDS = 120.0  # a minute's work takes ten seconds; a backfill that takes hours is not waited for
 
 
 class Supervisor:
@@ -40,6 +41,7 @@ class Supervisor:
         self._writing = threading.Lock()
         self._stop_asked = threading.Event()
         self._hurry = threading.Event()
+        self._restarting = threading.Lock()
         self._lock: int | None = None
         self._guardian: subprocess.Popen[bytes] | None = None
         self._control: control.Server | None = None
@@ -87,13 +89,56 @@ class Supervisor:
         self._stop_asked.set()
 
     def restart(self, name: str) -> None:
-        """Raises KeyError if there is no service of that name."""
-        self._report(f"{name}: restarting, as asked")
-        self._runners[name].restart()
+        """Returns at once. One that is busy is restarted when it is idle, or after IDLE_SECONDS all the same.
+
+        Raises KeyError if there is no service of that name.
+        """
+        runner = self._runners[name]
+        if runner.service.busy is None or runner.state.state != HEALTHY:
+            self._report(f"{name}: restarting, as asked")
+            runner.restart()
+        else:
+            threading.Thread(
+                target=self._restart_when_idle, args=(runner,), name=f"restart-{name}", daemon=True
+            ).start()
 
     def stop(self) -> None:
         """Stop everything, those first that others do not depend on. Safe to call twice."""
         self._stop_asked.set()
+        with self._restarting:  # which sees that it is to stop, and begins nothing more
+            self._stop_levels()
+        self._runners_done()
+
+    # --- within -------------------------------------------------------------------------------------------------
+
+    def _restart_when_idle(self, runner: Runner) -> None:
+        """Whoever feeds it stops in between: what they would give it meanwhile would fail."""
+        with self._restarting:
+            self._await_idle(runner)
+            feeders = [self._runners[name] for name in runner.service.fed_by if name in self._runners]
+            for feeder in feeders:
+                feeder.stop()
+            self._await_idle(runner)  # what they had given it last
+            if self._stop_asked.is_set():
+                return
+            self._report(f"{runner.service.name}: restarting, as asked")
+            runner.restart()
+            for feeder in feeders:
+                feeder.resume()
+
+    def _await_idle(self, runner: Runner) -> None:
+        deadline = time.monotonic() + IDLE_SECONDS
+        while not self._stop_asked.is_set() and (work := _work_of(runner)):
+            if time.monotonic() > deadline:
+                self._report(f"{runner.service.name}: still busy with {work}: restarting all the same")
+                return
+            if not runner.state.message:
+                runner.state.message = f"restarts as soon as it is done with {work}"
+                self._report(f"{runner.service.name}: {runner.state.message}")
+                self._save()
+            time.sleep(_POLL_SECONDS)
+
+    def _stop_levels(self) -> None:
         for level in reversed(self._levels):
             runners = [self._runners[service.name] for service in level if service.name in self._runners]
             threads = [threading.Thread(target=runner.stop) for runner in runners]
@@ -101,9 +146,6 @@ class Supervisor:
                 thread.start()
             for thread in threads:
                 thread.join()
-        self._runners_done()
-
-    # --- within -------------------------------------------------------------------------------------------------
 
     def _make_runners(self) -> None:
         mark = process.mark(self.home, self._identity)
@@ -174,3 +216,11 @@ class Supervisor:
         except OSError as error:
             if not is_full(error):
                 raise
+
+
+def _work_of(runner: Runner) -> str:
+    """What a restart of its service would end; nothing where nobody can tell."""
+    try:
+        return runner.service.busy() if runner.service.busy else ""
+    except HealthError:
+        return ""

@@ -20,7 +20,16 @@ from lockgate.embedded import control, process
 from lockgate.embedded.errors import StackError
 from lockgate.embedded.leftovers import find_leftovers
 from lockgate.embedded.service import HealthError, Report, Service
-from lockgate.embedded.state import BACKING_OFF, FAILED, HEALTHY, UNHEALTHY, ServiceState, StackState, read_state
+from lockgate.embedded.state import (
+    BACKING_OFF,
+    FAILED,
+    HEALTHY,
+    STOPPED,
+    UNHEALTHY,
+    ServiceState,
+    StackState,
+    read_state,
+)
 from lockgate.embedded.supervisor import Supervisor
 
 PROMPT = {"check_interval": 0.1, "start_deadline": 20.0, "stop_deadline": 1.0}
@@ -195,6 +204,36 @@ def test_one_that_was_given_up_comes_back_when_asked(
         eventually(lambda: row(tmp_path).state == FAILED)
     restart("toy")
     assert row(tmp_path, control.state_of).state == HEALTHY
+    supervisor.stop()
+
+
+def test_a_busy_one_is_restarted_when_it_is_idle_and_gets_no_work_meanwhile(
+    tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the code server, in which runs live: the daemon, that starts them, is away while it restarts."""
+    monkeypatch.setenv("LOCKGATE_HOME", str(tmp_path))
+    work = ["minute_tick", "minute_tick", ""]
+    seen: list[str] = []
+
+    def busy() -> str:
+        daemon = supervisor.state.services[1]
+        seen.append(daemon.state)
+        return work.pop(0) if len(work) > 1 else work[0]
+
+    code = replace(program(tmp_path, SERVES), busy=busy, fed_by=("daemon",))
+    daemon = replace(program(tmp_path, SERVES), name="daemon", depends_on=("toy",))
+    supervisor = Supervisor(tmp_path, [code, daemon], said.append)
+    supervisor.start()
+    first = [service.pid for service in supervisor.state.services]
+    restart("toy")
+    eventually(lambda: supervisor.state.is_healthy)
+    assert all(before != after.pid for before, after in zip(first, supervisor.state.services, strict=True))
+    assert seen == [HEALTHY, HEALTHY, HEALTHY, STOPPED], "idle is asked again once nobody gives it work"
+    assert "toy: restarts as soon as it is done with minute_tick" in said
+    work[:] = ["a backfill of years"]
+    monkeypatch.setattr("lockgate.embedded.supervisor.IDLE_SECONDS", 0.3)
+    restart("toy")
+    assert "toy: still busy with a backfill of years: restarting all the same" in said
     supervisor.stop()
 
 
