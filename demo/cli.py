@@ -7,10 +7,10 @@ Belongs here: arguments, signals, exit codes. Does not: the steps (`run`, `hour`
 from __future__ import annotations
 
 import json
-import signal
 import sys
-import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,8 +18,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from demo.ending import Ending
     from demo.hour import Hour
     from demo.outcome import Outcome
+    from demo.screen import DemoScreen
+
+_INTERRUPTED = 130  # what shells give a command that Ctrl-C ended
 
 
 def demo(
@@ -34,6 +38,7 @@ def demo(
     stream_rate: Annotated[str | None, typer.Option(metavar="N/s", help="Replay no faster than this.")] = None,
 ) -> None:
     """Start everything, replay real events, and show what became of each. Exits with 0 if all of it is right."""
+    from demo.ending import Ending
     from demo.hour import Hour, await_hour
     from demo.inputs import EVENTS, demo_settings
     from demo.legacy.faults import Faults
@@ -53,10 +58,11 @@ def demo(
     if data is not None:
         source_files(data)  # a wrong path is said before anything is started
     settings = demo_settings(settings, load_contracts(settings.contracts)[EVENTS], data)
-    deadline = None if seconds is None else began + seconds
-    stop, screen = _stop_on_signals(), DemoScreen(console_of(sys.stdout))
-    with running_stack(settings, faults, screen, stop):
-        fed = feed(settings, data, rate, screen, stop)
+    ending, screen = Ending(None if seconds is None else began + seconds), DemoScreen(console_of(sys.stdout))
+    ending.listen()
+    stop, deadline = ending.stop, ending.deadline
+    with _told_if_not_started(screen, ending), running_stack(settings, faults, screen, ending):
+        fed = feed(settings, data, rate, screen, ending)
         expected = expected_quarantine((source.contract.stream, source.expected) for source, _ in fed)
         outcome = await_outcome(settings, expected, screen, stop, deadline)
         summary(screen.console, outcome, [result for _, result in fed])
@@ -73,17 +79,15 @@ def demo(
     raise typer.Exit(1 if outcome.problems or hour.problems else 0)
 
 
-def _stop_on_signals() -> threading.Event:
-    """Set by Ctrl-C and SIGTERM; a second Ctrl-C ends the process at once (the stack's guardian then cleans up)."""
-    stop = threading.Event()
+@contextmanager
+def _told_if_not_started(screen: DemoScreen, ending: Ending) -> Iterator[None]:
+    from demo.run import NotStarted
 
-    def ask(number: int, _frame: object) -> None:
-        stop.set()
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, ask)
-    return stop
+    try:
+        yield
+    except NotStarted as error:
+        screen.say(str(error))
+        raise typer.Exit(_INTERRUPTED if ending.stop.is_set() else 1) from None
 
 
 def _write(path: Path | None, outcome: Outcome, began: float, hour: Hour, complete: bool) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from demo.dagster_jobs import launch
+from demo.ending import Ending
 from demo.inputs import Input, inputs, keep
 from demo.legacy.faults import Faults
 from demo.legacy.service import service as legacy_service
@@ -37,6 +38,7 @@ from lockgate.operations.seal import seal
 from lockgate.settings import Settings
 from lockgate.signals import wait_until_set
 
+_LOOK_SECONDS = 0.1
 _MEASURE_SECONDS = 3.0
 _ASK_AGAIN_SECONDS = 60.0
 _LEGACY_STOP_SECONDS = 20.0
@@ -54,11 +56,16 @@ class Screen(Protocol):
     def waiting(self, for_what: Sequence[str]) -> None: ...
 
 
+class NotStarted(RuntimeError):
+    """The demo was to end before its stack had started."""
+
+
 @contextmanager
-def running_stack(settings: Settings, faults: Faults, screen: Screen, stop: threading.Event) -> Iterator[None]:
+def running_stack(settings: Settings, faults: Faults, screen: Screen, ending: Ending) -> Iterator[None]:
     """The stack with the old pipeline in it; stopped at the end, unless it was running before.
 
-    `stop` is set when somebody asks the stack to stop. Raises StackError where it cannot be started.
+    `ending.stop` is set when somebody asks the stack to stop. Raises StackError where it cannot be started, NotStarted where
+    the demo is to end before it has.
     """
     make_home(settings.home_dir)
     state = read_state(settings.home_dir)
@@ -73,12 +80,30 @@ def running_stack(settings: Settings, faults: Faults, screen: Screen, stop: thre
     chosen = services(settings, prepare_platform=lambda report: prepare(settings, report))
     servers = tuple(service.name for service in chosen if service.name in ("postgres", "broker"))
     supervisor = Supervisor(settings.home_dir, [*chosen, legacy_service(settings, faults, servers)], screen.say)
+    started = threading.Event()
+    threading.Thread(target=_end_early, args=(supervisor, screen, ending, started), name="end", daemon=True).start()
     try:
         supervisor.start()
-        threading.Thread(target=_forward_stop, args=(supervisor, stop), name="stop", daemon=True).start()
+        if ending.is_due:
+            raise NotStarted("ended before the stack had started: no event was sent, and nothing counted")
+        started.set()
+        threading.Thread(target=_forward_stop, args=(supervisor, ending.stop), name="stop", daemon=True).start()
         yield
     finally:
         supervisor.stop()
+
+
+def _end_early(supervisor: Supervisor, screen: Screen, ending: Ending, started: threading.Event) -> None:
+    """Say at once that it ends, do not wait for a start that nobody wants any more, nor for deadlines if in a hurry."""
+    while not ending.is_due:
+        time.sleep(_LOOK_SECONDS)
+    screen.say("stopping" if ending.stop.is_set() else "the time is up: stopping")
+    if not started.is_set():
+        supervisor.ask_to_stop()
+    while not ending.at_once.is_set():
+        time.sleep(_LOOK_SECONDS)
+    screen.say("ending its processes at once")
+    supervisor.hurry()
 
 
 def _forward_stop(supervisor: Supervisor, stop: threading.Event) -> None:
@@ -110,9 +135,9 @@ def _legacy_child(settings: Settings, faults: Faults) -> Iterator[None]:
 
 
 def feed(
-    settings: Settings, data: Path | None, rate: float | None, screen: Screen, stop: threading.Event
+    settings: Settings, data: Path | None, rate: float | None, screen: Screen, ending: Ending
 ) -> list[tuple[Input, ReplayResult]]:
-    """Topics and tables, all replays, then the seal. Ends early where `stop` is set; then nothing is sealed.
+    """Topics and tables, all replays, then the seal. Ends early where the demo is to end; then nothing is sealed.
 
     A demo that is run again goes on where the last one stopped, so that no event is sent twice by accident.
     Raises ReplayError, ClientError, ContractError.
@@ -122,7 +147,7 @@ def feed(
     for source in inputs(settings, contracts, data):
         show = screen.replaying(source.title)
         result = replay(
-            settings, source.contract, source.path, rate=rate, resume=True, on_progress=show, stop=stop.is_set
+            settings, source.contract, source.path, rate=rate, resume=True, on_progress=show, stop=lambda: ending.is_due
         )
         screen.replayed(result)
         done.append((source, result))

@@ -5,7 +5,7 @@ The shape of an outcome stands in docs/architecture.md. Belongs here: what count
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -65,7 +65,7 @@ def failed_rules(definition: Suite, results: Sequence[Mapping[str, Any]]) -> lis
     return [rule for rule in definition.rules if rule.name in broken]
 
 
-def presentable(rows: Sequence[Mapping[str, Any]], personal: frozenset[str]) -> list[dict[str, Any]]:
+def presentable(rows: Sequence[Mapping[str, Any]], personal: Container[str]) -> list[dict[str, Any]]:
     """Rows that may be stored and shown to the team: values as JSON, personal columns masked."""
     return [{k: _MASK if k in personal and v is not None else _json(v) for k, v in row.items()} for row in rows]
 

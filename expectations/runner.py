@@ -10,7 +10,7 @@ import importlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import TYPE_CHECKING, Any
@@ -100,10 +100,27 @@ def _failing_rows(
     return rows, faults
 
 
-def _personal_columns(settings: Settings) -> frozenset[str]:
-    """Whatever any contract tags, as it is and as it was accepted: one that cannot be read closes no other stream's gates."""
-    found = (readable_contracts(settings.contracts)[0], readable_accepted(settings.contracts)[0])
-    tagged = (n for known in found for c in known.values() for n, a in c.attributes.items() if a.personal != "no")
+class _Every:
+    """Holds every name."""
+
+    def __contains__(self, _name: object) -> bool:
+        return True
+
+
+def _personal_columns(settings: Settings) -> Container[str]:
+    """Whatever any contract tags, as it is and as it was accepted. While one cannot be read in either way, nobody can tell which
+    of its stream's columns are personal: then all are."""
+    contracts, broken = readable_contracts(settings.contracts)
+    accepted, unreadable = readable_accepted(settings.contracts)
+    if unreadable or broken.keys() - accepted.keys():
+        return _Every()
+    tagged = (
+        n
+        for known in (contracts, accepted)
+        for c in known.values()
+        for n, a in c.attributes.items()
+        if a.personal != "no"
+    )
     return frozenset({*tagged, "_raw", "_extra", "_headers", "_key", "raw"})
 
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import quote, unquote, urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -109,10 +109,41 @@ def _listed(variables: set[str]) -> str:
     return " and ".join(sorted(variables))
 
 
-class Settings(BaseSettings):
-    """Each field is read from the variable named as its alias, or `LOCKGATE_<FIELD>`; then from the home's file."""
+def _fault(settings: type[BaseSettings], found: Mapping[str, Any]) -> str:
+    """One sentence, without what was given where that may be a secret."""
+    field = str(found["loc"][0])
+    name = next((n for n, info in settings.model_fields.items() if field in (n, info.alias)), field)
+    info = settings.model_fields.get(name)
+    variable = (info.alias if info else None) or f"LOCKGATE_{name.upper()}"
+    value = "" if info and "SecretStr" in str(info.annotation) else f" is {found['input']!r}"
+    return f"{variable}{value}: {found['msg'].removeprefix('Value error, ')}"
 
-    model_config = SettingsConfigDict(env_prefix="LOCKGATE_", populate_by_name=True, extra="ignore")
+
+def _port(number: int) -> int:
+    if not 1 <= number <= 65535:
+        raise ValueError("a port is a number from 1 to 65535")
+    return number
+
+
+Port = Annotated[int, AfterValidator(_port)]
+
+
+class Settings(BaseSettings):
+    """Each field is read from the variable named as its alias, or `LOCKGATE_<FIELD>`; then from the home's file.
+
+    An empty variable counts as one that is not set: an empty LOCKGATE_HOME is not the current folder.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="LOCKGATE_", env_ignore_empty=True, populate_by_name=True, extra="ignore"
+    )
+
+    def __init__(self, **given: Any) -> None:
+        """Raises SettingsError, naming each variable that cannot be used."""
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            raise SettingsError("; ".join(_fault(type(self), found) for found in error.errors())) from None
 
     home: Path = Field(Path(".lockgate"), description="all state of the embedded stack: data, logs, secrets")
     cache: Path | None = Field(None, description="downloads kept between checkouts; default: the user's cache folder")
@@ -179,10 +210,10 @@ class Settings(BaseSettings):
         None, alias="POSTGRES_URL", description="postgresql://user:password@host:port, without a database"
     )
 
-    kafka_port: int = Field(19092, description="port of the embedded broker")
-    kafka_controller_port: int = Field(19093, description="port of its controller")
-    clickhouse_port: int = Field(18123, description="port of the embedded warehouse (HTTP)")
-    clickhouse_tls_port: int | None = Field(
+    kafka_port: Port = Field(19092, description="port of the embedded broker")
+    kafka_controller_port: Port = Field(19093, description="port of its controller")
+    clickhouse_port: Port = Field(18123, description="port of the embedded warehouse (HTTP)")
+    clickhouse_tls_port: Port | None = Field(
         None, description="port of the embedded warehouse for HTTPS; none: no HTTPS"
     )
     clickhouse_certificate: Path | None = Field(
@@ -190,8 +221,8 @@ class Settings(BaseSettings):
         description="file (PEM): its certificate; none: it makes one, `warehouse/data/tls/certificate.pem` in the home",
     )
     clickhouse_key: Path | None = Field(None, description="file (PEM): the key of that certificate, if it is not in it")
-    postgres_port: int = Field(15432, description="port of the embedded PostgreSQL")
-    dagster_port: int = Field(3000, description="port of Dagster's webserver")
+    postgres_port: Port = Field(15432, description="port of the embedded PostgreSQL")
+    dagster_port: Port = Field(3000, description="port of Dagster's webserver")
 
     first_hour: datetime | None = Field(None, description="first hourly partition that Dagster lists (UTC)")
     batch_rows: int = Field(250_000, gt=0, description="most rows of one landed batch")

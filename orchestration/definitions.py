@@ -25,8 +25,15 @@ from orchestration.specs import declared_marts
 
 
 def build_defs(settings: Settings) -> Definitions:
-    """Everything that Dagster knows of Lockgate. Raises ContractError or MartYamlError, naming the file."""
-    contracts = list(in_force(settings.contracts).all_of_them().values())
+    """Everything that Dagster knows of Lockgate. Raises MartYamlError, naming the file.
+
+    A contract that cannot be read leaves out its stream's assets and no others; each tick fails for it by name. Raises
+    ContractError where none can be read.
+    """
+    found = in_force(settings.contracts)
+    contracts = list(found.contracts.values())
+    if not contracts:
+        raise next(iter(found.broken.values()))
     marts = declared_marts(settings.dbt_project)
     minute, hour, purge, housekeeping = minute_tick(), hourly(), purge_job(), housekeeping_job()
     compared = reconciliation(settings)

@@ -111,7 +111,8 @@ def _is_local(master: str) -> bool:
 def _environment(settings: Settings) -> Iterator[None]:
     """What Spark's launcher and its Python workers take from the environment and from nowhere else; put back at the end,
     so that what else this process starts finds the Java that was meant for it."""
-    wanted = {"JAVA_HOME": str(spark_java_home(settings))}
+    # The locale: under LANG=C Java cannot open a file whose path has a letter beyond ASCII.
+    wanted = {"JAVA_HOME": str(spark_java_home(settings)), "LC_ALL": "C.UTF-8"}
     if _is_local(settings.spark_master):
         wanted |= {
             "PYSPARK_PYTHON": sys.executable,

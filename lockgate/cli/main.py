@@ -22,7 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("lockgate.cli.doctor:doctor", "Say what is missing or wrong on this machine, and the mend."),
     "prepare": ("lockgate.cli.tick:prepare", "Make topics and tables that the first tick needs."),
     "tick": ("lockgate.cli.tick:tick", "One minute's work now: land, gate, build, publish."),
-    "seal": ("lockgate.cli.tick:seal", "Say that a stream is complete up to a time."),
+    "seal": ("lockgate.cli.seal:seal", "Say that a stream is complete up to a time."),
     "land": ("lockgate.cli.land:land", "Landing by hand, partitions that have stopped, landing anew."),
     "proof": ("lockgate.cli.proof:proof", "Whether everything that arrived is there, hour by hour."),
     "quarantine": ("lockgate.cli.quarantine:quarantine", "What did not fit its contract."),

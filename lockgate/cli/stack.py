@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -41,8 +42,15 @@ def _up(settings: Settings, with_dagster: bool, with_worker: bool) -> None:
     make_home(settings.home_dir)
     chosen = services(settings, with_dagster, with_worker, lambda report: prepare(settings, report))
     supervisor = Supervisor(settings.home_dir, chosen, _say)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: supervisor.ask_to_stop())
+    interrupted = threading.Event()
+
+    def interrupt(*_: object) -> None:  # a second Ctrl-C does not wait for anybody
+        supervisor.hurry() if interrupted.is_set() else supervisor.ask_to_stop()
+        interrupted.set()
+
+    signal.signal(signal.SIGINT, interrupt)
     supervisor.start()
     supervisor.wait()
     _say("stopping")
@@ -119,11 +127,11 @@ def _wait_until_gone(home: Path, pid: int) -> None:
 
 def status(as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False) -> None:
     """Show what runs, and the open alerts. Exit code 0 if all services are healthy, else 1."""
-    from lockgate.embedded.state import read_state
+    from lockgate.embedded.control import state_of
     from lockgate.settings import Settings
 
     settings = Settings()
-    state = read_state(settings.home_dir)
+    state = state_of(settings.home_dir)
     if as_json:
         typer.echo(json.dumps(_as_dictionary(settings, state), indent=1))
     elif state is None or not state.is_running:
@@ -211,25 +219,45 @@ def _uptime(service: ServiceState) -> str:
     return f"{hours}h {rest // 60}m" if hours else f"{rest // 60}m {rest % 60}s" if rest >= 60 else f"{rest}s"
 
 
-def restart(service: Annotated[str, typer.Argument(help="As `lockgate status` names it.")]) -> None:
-    """Stop and start one service, and wait until it is healthy."""
+def restart(
+    service: Annotated[str, typer.Argument(help="As `lockgate status` names it.")],
+    within: Annotated[
+        float, typer.Option(min=1, help="Seconds to wait for it; it is tried again after that, too.")
+    ] = 300,
+) -> None:
+    """Stop and start one service, and wait until it is healthy. Exit code 1 as soon as it has failed to start."""
     from lockgate.embedded import control
     from lockgate.embedded.errors import StackError
-    from lockgate.embedded.state import HEALTHY, read_state
+    from lockgate.embedded.state import BACKING_OFF, FAILED, HEALTHY
     from lockgate.settings import Settings
 
     home = Settings().home_dir
-    before = read_state(home)
+    before = control.state_of(home)
     old = next((row for row in before.services if row.name == service), None) if before else None
     if before is not None and before.is_running and old is None:
         known = ", ".join(row.name for row in before.services)
         raise StackError(f"there is no service {service!r}; there are: {known}")
     control.ask(home, control.RESTART, service=service)
-    while (state := read_state(home)) is not None and state.is_running:
+    deadline, told = time.monotonic() + within, ""
+    while (state := control.state_of(home)) is not None and state.is_running:
         row = next(row for row in state.services if row.name == service)
         if row.state == HEALTHY and old is not None and row.identity != old.identity:
             _say(f"{service}: healthy")
             return
+        if row.state in (BACKING_OFF, FAILED):
+            raise StackError(
+                f"{service} does not start: {row.message}; see `lockgate logs {service}`."
+                " It is tried again by itself, with pauses of up to 30 s"
+            )
+        if time.monotonic() > deadline:
+            raise StackError(
+                f"{service} is still {row.state} after {within:.0f} s{f': {row.message}' if row.message else ''};"
+                f" see `lockgate logs {service}`, and `lockgate status` for what becomes of it"
+            )
+        now = row.message if row.state == HEALTHY and row.message else row.state
+        if now not in (told, HEALTHY):
+            told = now
+            _say(f"{service}: {now}")
         time.sleep(0.1)
     raise StackError("the stack was stopped meanwhile")
 

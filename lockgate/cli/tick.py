@@ -1,25 +1,29 @@
-"""`lockgate tick`, `seal`, `prepare`: the platform's work by hand."""
+"""`lockgate tick`, `prepare`: the platform's work by hand."""
 
 from __future__ import annotations
 
 import getpass
 import json
-from datetime import UTC, datetime
+import sys
 from typing import Annotated
 
 import typer
 
 from lockgate.operations.platform import open_platform
 from lockgate.operations.prepare import prepare as prepare_all
-from lockgate.operations.seal import seal as seal_stream
 from lockgate.operations.tick import TickReport
 from lockgate.operations.tick import tick as run_tick
+from lockgate.operations.waiting import await_worker, worker_is_starting
 from lockgate.settings import Settings
 
 
 def tick(as_json: Annotated[bool, typer.Option("--json", help="Print the report for machines.")] = False) -> None:
     """One minute's work now: land, gate, build, gate, publish. Exits with 1 where anything needs a person."""
-    with open_platform(Settings()) as platform:
+    settings = Settings()
+    with open_platform(settings) as platform:
+        if worker_is_starting(settings):
+            print("waiting for the worker, which is starting", file=sys.stderr)
+            await_worker(settings, platform.worker)
         report = run_tick(platform, f"lockgate tick by {getpass.getuser()}")
     if as_json:
         print(json.dumps(report.summary(), default=str))
@@ -49,16 +53,9 @@ def _print(report: TickReport) -> None:
     print(f"{report.seconds:.1f} s")
 
 
-def seal(
-    stream: Annotated[str, typer.Argument(help="The stream, as its contract names it.")],
-    through: Annotated[datetime, typer.Option(help="Nothing that happened before this will come (UTC).")],
-) -> None:
-    """Say that the source is done with a stream up to a time, so that its windows settle."""
-    moment = through.replace(tzinfo=UTC) if through.tzinfo is None else through
-    seal_stream(Settings(), stream, moment, getpass.getuser())
-    print(f"{stream} is sealed through {moment.isoformat()}")
-
-
 def prepare() -> None:
-    """Make what the first tick needs: ledger tables, topics, staging. `lockgate up` does this by itself."""
+    """Make what the first tick needs: ledger tables, topics, staging. `lockgate up` does this by itself.
+
+    A stream that cannot be prepared is told as a PROBLEM and stops no other: what waits for this command may go on.
+    """
     prepare_all(Settings(), print)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lockgate.embedded import health
 from lockgate.embedded.broker_jars import ensure_jars, jars_folder
+from lockgate.embedded.environment import inherited
 from lockgate.embedded.errors import StackError
 from lockgate.embedded.files import write_atomically
 from lockgate.embedded.java import Java, find_java
@@ -103,8 +104,15 @@ def properties(settings: Settings) -> str:
     return _PROPERTIES.format(
         port=settings.kafka_port,
         controller=settings.kafka_controller_port,
-        data=settings.home_dir / "kafka" / "data",
+        data=_in_properties(settings.home_dir / "kafka" / "data"),
     )
+
+
+def _in_properties(path: Path) -> str:
+    """As Java reads such a file: as Latin-1, with escapes. A UTF-8 `ö` would name another folder, and silently make it."""
+    units = str(path).encode("utf-16-be", "surrogatepass")
+    numbers = (int.from_bytes(units[at : at + 2]) for at in range(0, len(units), 2))
+    return "".join(f"\\u{number:04x}" if number > 126 or chr(number) == "\\" else chr(number) for number in numbers)
 
 
 def _kafka_command(java: Java, settings: Settings, main: str, *arguments: str) -> tuple[str, ...]:
@@ -123,7 +131,7 @@ def _format(settings: Settings, java: Java, configuration: Path) -> None:
     # --cluster-id=X in one word: an id may begin with a hyphen. An interrupted format is finished by the next.
     arguments = ("format", f"--cluster-id={cluster}", "-c", str(configuration), "--ignore-formatted")
     command = _kafka_command(java, settings, "kafka.tools.StorageTool", *arguments)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, env=inherited({}), capture_output=True, text=True, timeout=120, check=False)
     if done.returncode != 0:
         raise StackError(
             f"the broker's data folder could not be formatted: {(done.stderr or done.stdout).strip()[-500:]}"

@@ -7,17 +7,23 @@ import os
 import socket
 import socketserver
 import threading
+from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from lockgate.embedded.errors import StackError
 from lockgate.embedded.files import socket_path
+from lockgate.embedded.state import StackState, as_state, read_state
 
-STOP, RESTART = "stop", "restart"
+STOP, RESTART, STATE = "stop", "restart", "state"
+_ANSWER_SECONDS = 10.0
 
 
 class Stack(Protocol):
     """What can be asked for: the supervisor's part of the conversation."""
+
+    @property
+    def state(self) -> StackState: ...
 
     def ask_to_stop(self) -> None: ...
 
@@ -26,7 +32,10 @@ class Stack(Protocol):
 
 
 class Server:
-    """Answers `{"call": "stop"}` and `{"call": "restart", "service": NAME}` with `{"ok": …, "message": …}`."""
+    """Answers `{"call": "stop"}`, `{"call": "restart", "service": NAME}` and `{"call": "state"}`.
+
+    With `{"ok": …, "message": …}`, and for the last one `"state"`.
+    """
 
     def __init__(self, home: Path, supervisor: Stack) -> None:
         self._path = socket_path(home, "supervisor")
@@ -54,6 +63,8 @@ def _answer(supervisor: Stack, line: bytes) -> dict[str, object]:
             supervisor.ask_to_stop()
         elif request["call"] == RESTART:
             supervisor.restart(request["service"])
+        elif request["call"] == STATE:
+            return {"ok": True, "message": "", "state": asdict(supervisor.state)}
         else:
             return {"ok": False, "message": f"unknown call {request['call']!r}"}
     except (ValueError, KeyError, TypeError) as error:
@@ -61,11 +72,11 @@ def _answer(supervisor: Stack, line: bytes) -> dict[str, object]:
     return {"ok": True, "message": ""}
 
 
-def ask(home: Path, call: str, **arguments: str) -> None:
-    """Raises StackError where no supervisor answers or it refuses."""
+def ask(home: Path, call: str, **arguments: str) -> dict[str, Any]:
+    """The answer. Raises StackError where no supervisor answers or it refuses."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(10)
+            connection.settimeout(_ANSWER_SECONDS)
             connection.connect(str(socket_path(home, "supervisor")))
             connection.sendall(json.dumps({"call": call, **arguments}).encode() + b"\n")
             with connection.makefile("rb") as stream:
@@ -74,3 +85,15 @@ def ask(home: Path, call: str, **arguments: str) -> None:
         raise StackError(f"no stack answers in {home}: start it with `lockgate up`") from error
     if not answer["ok"]:
         raise StackError(str(answer["message"]))
+    return dict(answer)
+
+
+def state_of(home: Path) -> StackState | None:
+    """What runs, as its supervisor says; where none answers, as it stands in the file, or None where none ever ran.
+
+    The file alone would be old on a full disk: of a broker that died of it, it says that it is healthy.
+    """
+    try:
+        return as_state(ask(home, STATE)["state"])
+    except StackError:
+        return read_state(home)

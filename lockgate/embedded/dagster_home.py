@@ -118,6 +118,8 @@ def services(
             prepare=prepare_code_server,
             start_deadline=180,
             stop_deadline=8,  # it can ignore SIGTERM
+            busy=lambda: runs_under_way(settings),
+            fed_by=("dagster-daemon",),
             essential=False,  # a mistake in a definition must not keep the servers from running
         ),
         Service(
@@ -144,6 +146,15 @@ def services(
             check_interval=15,
         ),
     ]
+
+
+def runs_under_way(settings: Settings) -> str:
+    """The jobs of runs that would die with the code server, in which they live. Raises HealthError."""
+    rows = health.query_postgres(
+        settings.postgres(names.DAGSTER_DATABASE),
+        "SELECT DISTINCT pipeline_name AS job FROM runs WHERE status IN ('STARTING', 'STARTED', 'CANCELING') ORDER BY 1",
+    )
+    return ", ".join(str(row["job"]).strip("_") for row in rows)
 
 
 def dagster_home(settings: Settings) -> Path:

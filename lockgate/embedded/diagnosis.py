@@ -15,13 +15,14 @@ from lockgate.contracts import ContractError, load_contracts
 from lockgate.contracts.baseline import in_force
 from lockgate.embedded import broker_jars, postgres, warehouse_service
 from lockgate.embedded.account import account_for
+from lockgate.embedded.control import state_of
 from lockgate.embedded.errors import StackError
 from lockgate.embedded.files import make_home
 from lockgate.embedded.jars import check_jars
 from lockgate.embedded.java import find_java
 from lockgate.embedded.ports import holder, is_free
 from lockgate.embedded.service import HealthError, Port
-from lockgate.embedded.state import HEALTHY, StackState, read_state
+from lockgate.embedded.state import HEALTHY, StackState
 from lockgate.settings import Settings, SettingsError
 
 # The embedded stack with its downloads takes 1 GB; a year of the demo's data, its logs and one rebuild beside it fit too.
@@ -47,7 +48,7 @@ def diagnose(settings: Settings) -> Iterator[Finding]:
     """Every finding, in the order in which one would mend them."""
     for check in (_python, _java, _home, _disk, _memory, _jars, _postgres_user, _contracts):
         yield _guarded(check, settings)
-    state = read_state(settings.home_dir)
+    state = state_of(settings.home_dir)
     running = state if state is not None and state.is_running else None
     yield from _embedded(settings, running)
     yield from _external(settings)

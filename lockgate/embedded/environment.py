@@ -33,5 +33,9 @@ def settings_environment(settings: Settings) -> dict[str, str]:
 
 
 def inherited(extra: dict[str, str]) -> dict[str, str]:
-    """Our environment handed on (PATH, locale, proxies), with `extra` over it. Nothing is decided by what is in it."""
-    return {**os.environ, **extra}
+    """Our environment handed on (PATH, proxies), with `extra` over it. Nothing is decided by what is in it.
+
+    But for the locale: under `LANG=C` Java cannot open a file whose path has a letter beyond ASCII (`sun.jnu.encoding` follows
+    from the locale, and no option replaces it).
+    """
+    return {**os.environ, "LC_ALL": "C.UTF-8", **extra}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -12,6 +13,8 @@ from pathlib import Path
 
 from lockgate.embedded.errors import StackError
 
+# What writing meets on a disk that is full. A supervisor goes on with it: it has to restart whoever died of it.
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _LONGEST_SOCKET_PATH = 100  # bytes; the kernel takes 107 on Linux, 103 on macOS
 
 
@@ -19,12 +22,21 @@ def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
     """Replace `path` in one step: a reader sees the old text or the new one, never with wider rights than `mode`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # its own: others may write too
-    with os.fdopen(descriptor, "w") as file:
-        os.fchmod(descriptor, mode)
-        file.write(text)
-        file.flush()
-        os.fsync(descriptor)
-    Path(beside).replace(path)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            os.fchmod(descriptor, mode)
+            file.write(text)
+            file.flush()
+            os.fsync(descriptor)
+        Path(beside).replace(path)
+    except OSError:  # a full disk above all: whoever tries again and again must not leave a file each time
+        Path(beside).unlink(missing_ok=True)
+        raise
+
+
+def is_full(error: OSError) -> bool:
+    """Whether it says that a disk has no room."""
+    return error.errno in _FULL
 
 
 def try_lock(path: Path) -> int | None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
+from lockgate.embedded.environment import inherited
 from lockgate.embedded.errors import StackError
 from lockgate.embedded.files import locked
 from lockgate.embedded.java import Java, find_java
@@ -137,7 +138,9 @@ def _run_ivy(java: Java, working: Path, wanted: JarSet, report: Report) -> None:
     log = working / "ivy.log"
     done = 0
     with (
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as ivy,
+        subprocess.Popen(
+            command, env=inherited({}), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as ivy,
         log.open("w") as file,
     ):
         assert ivy.stdout is not None

@@ -9,6 +9,8 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from lockgate.embedded.service import Service
 
 LOG_BYTES = 16 << 20  # a log is rotated beyond this
 LOGS_KEPT = 3
+_LOOK_SECONDS = 0.05
 _SAME_START_SECONDS = 1.0  # two readings of one process's creation differ by less, two processes of one pid by more
 
 
@@ -98,8 +101,9 @@ def marked_processes(prefix: str) -> list[psutil.Process]:
     return found
 
 
-def stop(child: subprocess.Popen[bytes], how: signal.Signals, deadline: float) -> bool:
-    """Ask the leader to stop; after `deadline` seconds kill it. Then kill what is left of its group and descendants.
+def stop(child: subprocess.Popen[bytes], how: signal.Signals, deadline: float, hurry: threading.Event) -> bool:
+    """Ask the leader to stop; after `deadline` seconds, or once `hurry` is set, kill it. Then kill what is left of its group
+    and descendants.
 
     Returns whether it stopped by itself. The child is reaped.
     """
@@ -107,9 +111,10 @@ def stop(child: subprocess.Popen[bytes], how: signal.Signals, deadline: float) -
     in_time = True
     if child.poll() is None:
         child.send_signal(how)
-        try:
-            child.wait(deadline)
-        except subprocess.TimeoutExpired:
+        until = time.monotonic() + deadline
+        while child.poll() is None and time.monotonic() < until and not hurry.wait(_LOOK_SECONDS):
+            pass
+        if child.poll() is None:
             in_time = False
             child.kill()
             child.wait()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lockgate.embedded import process
 from lockgate.embedded.errors import StackError
+from lockgate.embedded.files import is_full
 from lockgate.embedded.ports import require_free
 from lockgate.embedded.process import Identity
 from lockgate.embedded.service import HealthError, Report, Service
@@ -28,6 +29,7 @@ from lockgate.embedded.state import (
 _POLL_SECONDS = 0.1
 _FIRST_TRIES = 3  # an essential service that never became healthy is given up after so many starts; else never
 _LONGEST_PAUSE = 30.0
+_PREPARING_SECONDS = 20.0  # beyond a service's own deadline: of what is not its process
 _STEADY_SECONDS = 60.0  # healthy for so long: the next pause starts small again
 
 
@@ -47,8 +49,12 @@ class Runner:
         report: Report,
         changed: Callable[[], None],
         after: Sequence[Runner],
+        hurry: threading.Event,
     ) -> None:
-        """`changed` is called after each change of `state`; `after` are the runners of what the service depends on."""
+        """`changed` is called after each change of `state`; `after` are the runners of what the service depends on.
+
+        Once `hurry` is set, a child that is to stop is killed without waiting for its deadline.
+        """
         self.service = service
         self.state = ServiceState(service.name, service.address, stop_signal=service.stop_signal)
         self.was_healthy = threading.Event()  # at least once
@@ -56,22 +62,50 @@ class Runner:
         self.first_failure = ""  # set before `failed` is
         self._log, self._mark, self._report, self._changed, self._after = log, mark, report, changed, after
         self._stopping, self._restart = threading.Event(), threading.Event()
+        self._hurry = hurry
         self._child: subprocess.Popen[bytes] | None = None
-        self._thread = threading.Thread(target=self._run, name=f"runner-{service.name}", daemon=True)
+        self._ever_healthy = False
+        self._thread = self._new_thread()
 
     def begin(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop the service for good. Returns when nothing of it runs any more."""
+        """Stop the service for good. Returns when nothing of it runs any more.
+
+        A preparation that takes long (a download) is left behind after a while: it ends with our process.
+        """
         self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        deadline = time.monotonic() + self.service.stop_deadline + _PREPARING_SECONDS
+        while self._thread.is_alive() and time.monotonic() < deadline:
+            self._thread.join(_POLL_SECONDS)
+            if self._hurry.is_set() and self._child is None:
+                return
+        if self._thread.is_alive():
+            self._say("is still being prepared; leaving it")
+
+    def resume(self) -> None:
+        """Begin again after `stop`; waits for what it depends on, as at first."""
+        self._stopping.clear()
+        self.was_healthy.clear()
+        self._set(WAITING)
+        self._thread = self._new_thread()
+        self._thread.start()
 
     def restart(self) -> None:
-        """Stop and start the service; returns at once."""
+        """Stop and start the service, also one that was given up; returns at once, and from then on its state is a new one."""
         self.was_healthy.clear()
-        self._restart.set()
+        self.state.restarts += 1
+        self._set(STOPPING)
+        if self._thread.is_alive():
+            self._restart.set()
+        else:
+            self.failed.clear()
+            self._thread = self._new_thread()
+            self._thread.start()
+
+    def _new_thread(self) -> threading.Thread:
+        return threading.Thread(target=self._run, name=f"runner-{self.service.name}", daemon=True)
 
     # --- the thread ---------------------------------------------------------------------------------------------
 
@@ -86,31 +120,30 @@ class Runner:
         except StackError as error:
             self._give_up(str(error))
         except (OSError, subprocess.SubprocessError) as error:
-            self._give_up(f"{self.service.name} cannot be started: {error}")
+            self._give_up(self._cannot_start(error))
         except BaseException as error:  # a bug of ours: nobody may wait for this service for ever
             self._give_up(f"{self.service.name}: {type(error).__name__}: {error}")
             raise
 
     def _keep_running(self) -> None:
-        in_a_row, ever_healthy = 0, False
+        in_a_row = 0
         while not self._stopping.is_set():
             started = time.monotonic()
-            reason = self._start(was_healthy=ever_healthy)
+            self._restart.clear()  # whatever was asked for so far: this is it
+            reason = self._start()
             if reason is None:
-                ever_healthy = True
+                self._ever_healthy = True
                 reason = self._watch()
-            asked_for = self._restart.is_set() or self._asks_for_a_fresh_start()
+            asked_for = self._restart.is_set()
             self._end_child()
             if self._stopping.is_set():
                 break
             if asked_for:
-                self._restart.clear()
                 in_a_row = 0
-                self.state.restarts += 1
                 continue
             in_a_row = 1 if time.monotonic() - started > _STEADY_SECONDS else in_a_row + 1
             too_slow = time.monotonic() - started >= self.service.start_deadline
-            if not ever_healthy and (too_slow or in_a_row >= _FIRST_TRIES) and not self.failed.is_set():
+            if not self._ever_healthy and (too_slow or in_a_row >= _FIRST_TRIES) and not self.failed.is_set():
                 told = f"{reason}\n{process.last_lines(self._log)}\nThe whole log: {self._log}"
                 if self.service.essential:
                     self._give_up(told)
@@ -121,31 +154,44 @@ class Runner:
             self._back_off(reason, pause_before(in_a_row))
         self._set(STOPPED)
 
-    def _start(self, was_healthy: bool) -> str | None:
+    def _start(self) -> str | None:
         """Start the process and wait until it is well. Returns None, or why it is not."""
         try:
-            self._set(STARTING, self.state.message)
-            self.service.prepare(self._say)
-            require_free(self.service.name, self.service.ports)
-        except StackError as error:
-            if was_healthy or not self.service.essential:  # a port may be free again in a moment, a file corrected
-                return str(error)
-            raise
-        process.rotate(self._log)
-        began = time.monotonic()
+            child = self._spawn()
+        except (StackError, OSError, subprocess.SubprocessError) as error:
+            if not self._ever_healthy and self.service.essential:
+                raise
+            # A port may be free again in a moment, a file corrected, a full disk have room.
+            return str(error) if isinstance(error, StackError) else self._cannot_start(error)
+        return self._until_well(child) if child else "asked to stop"
+
+    def _spawn(self) -> subprocess.Popen[bytes] | None:
+        """Prepare, which may take long, and start the process; None where it is not wanted any more."""
+        self._set(STARTING, self.state.message)
+        self.service.prepare(self._say)
+        if self._stopping.is_set():
+            return None
+        require_free(self.service.name, self.service.ports)
+        self._rotate()
         self._child = process.spawn(self.service, self._log, self._mark)
         identity = Identity.of(self._child.pid)
         self.state.pid, self.state.create_time = identity.pid, identity.create_time
         self._changed()
+        return self._child
+
+    def _until_well(self, child: subprocess.Popen[bytes]) -> str | None:
+        """Returns None, or why it is not."""
+        assert self.state.create_time is not None
+        began = time.monotonic()
         problem = "no answer"
         while time.monotonic() - began < self.service.start_deadline:
             if self._stopping.is_set() or self._restart.is_set():
                 return "asked to stop"
-            code = self._child.poll()
+            code = child.poll()
             if code is not None:
                 return f"{self.service.name} ended {_how(code)} before it was ready"
             try:
-                self.service.health(identity.create_time)
+                self.service.health(self.state.create_time)
             except HealthError as error:
                 problem = str(error)
                 time.sleep(_POLL_SECONDS)
@@ -170,7 +216,7 @@ class Runner:
                 self._stopping.wait(_POLL_SECONDS)
                 continue
             next_check = time.monotonic() + self.service.check_interval
-            process.rotate(self._log)
+            self._rotate()
             try:
                 self.service.health(self.state.create_time)
             except HealthError as error:
@@ -184,20 +230,21 @@ class Runner:
                 self._set(HEALTHY)
         return "asked to stop"
 
-    def _asks_for_a_fresh_start(self) -> bool:
-        """Not told as an error, and without a pause: such a service takes seconds to start, so this is no busy loop."""
-        code = self._child.poll() if self._child else None
-        asked = code is not None and code == self.service.again_code
-        if asked:
-            self._say("asked for a fresh start")
-        return asked
+    def _rotate(self) -> None:
+        """On a full disk the log stays as it is, until there is room for a copy."""
+        try:
+            process.rotate(self._log)
+        except OSError as error:
+            if not is_full(error):
+                raise
 
     def _end_child(self) -> None:
         if self._child is None:
             return
         self._set(STOPPING, self.state.message)
-        if not process.stop(self._child, self.service.stop_signal, self.service.stop_deadline):
-            self._say(f"did not stop within {self.service.stop_deadline:.0f} s and was killed")
+        if not process.stop(self._child, self.service.stop_signal, self.service.stop_deadline, self._hurry):
+            late = "at once" if self._hurry.is_set() else f"within {self.service.stop_deadline:.0f} s"
+            self._say(f"did not stop {late} and was killed")
         self._child = None
         self.state.pid = self.state.create_time = self.state.healthy_since = None
 
@@ -220,6 +267,9 @@ class Runner:
         if state == WAITING:
             self.state.healthy_since = None
         self._changed()
+
+    def _cannot_start(self, error: Exception) -> str:
+        return f"{self.service.name} cannot be started: {error}"
 
     def _say(self, text: str) -> None:
         self._report(f"{self.service.name}: {text}")

@@ -42,7 +42,8 @@ class Service:
     stop_signal: signal.Signals = signal.SIGTERM
     check_interval: float = 5.0
     essential: bool = True  # if it does not start, nothing does; one that is not is tried again and again instead
-    again_code: int | None = None  # the exit code by which it asks for a fresh start, nothing being wrong
+    busy: Callable[[], str] | None = None  # what a restart would end, for people; empty: nothing. Raises HealthError
+    fed_by: tuple[str, ...] = ()  # who gives it work: stopped while it restarts, so that nothing comes meanwhile
     failures_allowed: int = 6  # in a row, once it was well; a busy machine must not count as a dead service
 
 

@@ -23,7 +23,7 @@ def services(
     settings: Settings,
     with_dagster: bool = True,
     with_worker: bool = True,
-    prepare_platform: Callable[[Report], None] | None = None,
+    prepare_platform: Callable[[Report], object] | None = None,
 ) -> list[Service]:
     """What is to run, each with what it depends on. Makes the passwords if there are none yet.
 
@@ -51,7 +51,7 @@ def services(
     return chosen
 
 
-def _once(task: Callable[[Report], None]) -> Callable[[Report], None]:
+def _once(task: Callable[[Report], object]) -> Callable[[Report], None]:
     """`task` for several services: the first to come does it while the others wait; after a failure the next tries."""
     lock, done = threading.Lock(), threading.Event()
 
@@ -83,7 +83,6 @@ def _worker(settings: Settings, servers: tuple[str, ...], prepare: Callable[[Rep
         start_deadline=180,  # it parses the dbt project and imports Great Expectations: 15 CPU s on a quiet machine
         stop_deadline=15,
         check_interval=10,
-        again_code=75,  # it recycles itself when code or manifest changed
         essential=False,  # a mistake in somebody's model must not keep the servers from running
     )
 

@@ -6,6 +6,7 @@ import json
 import signal
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lockgate.embedded.files import write_atomically
 from lockgate.embedded.process import Identity
@@ -64,10 +65,14 @@ def write_state(home: Path, state: StackState) -> None:
 
 
 def read_state(home: Path) -> StackState | None:
-    """The last state written, or None where no supervisor ever ran."""
+    """The last state written, or None where no supervisor ever ran. On a full disk it is old: see `control.state_of`."""
     try:
-        content = json.loads(state_file(home).read_text())
+        return as_state(json.loads(state_file(home).read_text()))
     except FileNotFoundError:
         return None
+
+
+def as_state(content: dict[str, Any]) -> StackState:
+    """From `asdict` of one."""
     services = [ServiceState(**service) for service in content.pop("services")]
     return StackState(**content, services=services)

@@ -85,7 +85,8 @@ class Lander:
             return []
         if len(topic.partitions) < contract.partitions:
             report.problems.append(
-                f"topic {contract.topic!r} has {len(topic.partitions)} partitions, its contract says {contract.partitions}"
+                f"topic {contract.topic!r} has {len(topic.partitions)} partitions, its contract says {contract.partitions}:"
+                " add partitions to the topic, or lower `partitions` in the contract"
             )
         before = self._admin.watermarks(contract.topic, topic.partitions)
         starts = {partition: mark.low for partition, mark in before.items()}

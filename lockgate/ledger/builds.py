@@ -135,6 +135,15 @@ class Builds:
             ).fetchall()
         return [row["batch_id"] for row in rows]
 
+    def unjudged(self, stream: str) -> bool:
+        """Whether something is visible that no gate has looked at yet: whoever landed it is about to.
+
+        A gate looks at everything that has not passed. So where the newest one passed, or there was none, what is ungated now
+        came later; where it failed, what it refused is still there, and waiting would not help.
+        """
+        outcome = self.last_landed_outcome(stream)
+        return (outcome is None or bool(outcome["success"])) and bool(self.ungated(stream))
+
     def gate_batches(self, batches: Sequence[int], outcome: Mapping[str, Any]) -> None:
         """Record the gate over these batches; where it passed, they may be built from.
 

@@ -1,9 +1,8 @@
-"""The ledger's record of ticks and seals, and which partitions are stopped."""
+"""The ledger's record of ticks, and which partitions are stopped."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -28,19 +27,6 @@ class Log:
             connection.execute(
                 "UPDATE tick SET ended_at = now(), summary = %s WHERE tick_id = %s", (Jsonb(dict(summary)), tick_id)
             )
-
-    def seal(self, stream: str, through: datetime, by: str) -> None:
-        """The source promises that nothing of the stream that happened before `through` will come any more."""
-        with self._postgres.transaction() as connection:
-            connection.execute(
-                "INSERT INTO seal (stream, through, sealed_by) VALUES (%s, %s, %s)", (stream, through, by)
-            )
-
-    def sealed(self) -> dict[str, datetime]:
-        """Stream → through when it is sealed."""
-        with self._postgres.transaction() as connection:
-            rows = connection.execute("SELECT stream, max(through) AS through FROM seal GROUP BY stream").fetchall()
-        return {r["stream"]: r["through"] for r in rows}
 
     def stopped(self) -> list[dict[str, Any]]:
         return self._all(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from lockgate.core.windows import HOUR, Dirty, Mart
@@ -15,6 +16,11 @@ from lockgate.operations.refresh import MOST_HOURS, Builder, MartReport, Reach, 
 # a row the hours are given back to the operator rather than fought over.
 ATTEMPTS = 5
 _PAUSE_SECONDS = 2.0
+# A tick gates what it landed after it has landed all of it: of a backlog that is minutes. Beyond this, nobody is at it.
+GATE_SECONDS = 900.0
+_TELL_SECONDS = 15.0
+
+logger = logging.getLogger(__name__)
 
 
 def backfill(
@@ -25,17 +31,18 @@ def backfill(
     *,
     most_hours: int = MOST_HOURS,
     reaches: Mapping[str, Reach] | None = None,
+    say: Callable[[str], None] = logger.info,
 ) -> list[MartReport]:
     """Rebuild, gate and publish every known event hour of a half-open range; one report a mart, in their order.
 
     Safe to repeat: windows are replaced. In pieces of `most_hours`, oldest first; a mart stops at its first piece that
-    is not published, and what was published before stays. `reaches`: as `refresh` has it. Raises TransientErrors of the
-    ledger or the warehouse.
+    is not published, and what was published before stays. Where a tick has landed and not gated yet, that is waited for.
+    `reaches`: as `refresh` has it. `say` is told what is waited for. Raises TransientErrors of the ledger or the warehouse.
     """
     reports = {mart.name: MartReport(mart.name) for mart in marts}
     for together, piece in _pieces(platform, marts, between, most_hours):
         going = [mart for mart in together if reports[mart.name].error is None]
-        for report in _rebuild(platform, going, piece, builder, most_hours, reaches or {}):
+        for report in _rebuild(platform, going, piece, builder, most_hours, reaches or {}, say):
             _add(reports[report.mart], report)
     return list(reports.values())
 
@@ -63,15 +70,21 @@ def _rebuild(
     builder: Builder,
     most_hours: int,
     reaches: Mapping[str, Reach],
+    say: Callable[[str], None],
 ) -> list[MartReport]:
-    """One range, again for those marts that somebody else published meanwhile."""
+    """One range, again for those marts that somebody else published, or whose stream landed more, meanwhile.
+
+    What is not done after the last turn is reported as not done: nobody comes after a backfill.
+    """
     done: dict[str, MartReport] = {}
     waiting = list(marts)
     for attempt in range(ATTEMPTS):
         if not waiting:
             break
         if attempt:
+            say(f"{', '.join(mart.name for mart in waiting)}: again, because {done[waiting[0].name].error}")
             time.sleep(_PAUSE_SECONDS)
+        in_time = await_gate(platform, waiting[0].stream, say)
         for report in refresh(
             platform,
             LANE_BACKFILL,
@@ -84,7 +97,24 @@ def _rebuild(
         ):
             done[report.mart] = report
         waiting = [mart for mart in waiting if done[mart.name].deferred]
+        if not in_time:
+            break
+    for mart in waiting:
+        done[mart.name].deferred = False
     return [done[mart.name] for mart in marts]
+
+
+def await_gate(platform: Platform, stream: str, say: Callable[[str], None]) -> bool:
+    """Return once the gate over what landed has looked at all of it, whatever it said; False if not within GATE_SECONDS."""
+    began = told = time.monotonic()
+    while platform.builds.unjudged(stream):
+        if time.monotonic() - began > GATE_SECONDS:
+            return False
+        if told == began or time.monotonic() - told > _TELL_SECONDS:
+            told = time.monotonic()
+            say(f"{stream}: a tick has landed more and gates it next: waiting, for {GATE_SECONDS:.0f} s at most")
+        time.sleep(_PAUSE_SECONDS)
+    return True
 
 
 def _add(total: MartReport, piece: MartReport) -> None:

@@ -12,6 +12,7 @@ from lockgate.clients.postgres import Postgres
 from lockgate.core.settled import Range
 from lockgate.core.verdicts import Verdict
 from lockgate.core.windows import windows_of
+from lockgate.ledger.seals import Seals
 from lockgate.names import LEGACY_DATABASE, mart
 from lockgate.operations.platform import Platform
 from lockgate.operations.tick import marts_of
@@ -28,7 +29,7 @@ def reconcile_now(platform: Platform, since: datetime | None = None) -> Verdict:
             platform.settings,
             platform.warehouse,
             legacy,
-            platform.log.sealed(),
+            Seals(platform.postgres).in_force(),
             platform.worker.gate,
             pending=_pending(platform),
             since=since,

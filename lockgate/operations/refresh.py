@@ -38,8 +38,8 @@ Reach = Callable[[Warehouse, Sequence[tuple[datetime, datetime]]], Sequence[tupl
 class MartReport:
     """What became of one mart. `outcome` is its gate's; `error` is why it was not published.
 
-    `waits_for`: what has to be mended first, where nothing is wrong with the mart itself. `deferred`: somebody else is at it,
-    or was quicker; nothing is wrong at all, whoever comes next does it. `event_hours`: what a publication took in.
+    `waits_for`: what comes first, where nothing is wrong with the mart itself. `deferred`: somebody else is at it, or was
+    quicker; nothing is wrong at all, whoever comes next does it. `event_hours`: what a publication took in.
     """
 
     mart: str
@@ -200,7 +200,9 @@ def _begin(
         return
     if platform.builds.ungated(mart.stream):
         work.report.waits_for = f"the gate of stream {mart.stream}"
-        work.report.error = f"{mart.name}: waits for {work.report.waits_for}: what landed has not passed it"
+        work.report.deferred = platform.builds.unjudged(mart.stream)
+        why = "it has not looked at what just landed" if work.report.deferred else "what landed has not passed it"
+        work.report.error = f"{mart.name}: waits for {work.report.waits_for}: {why}"
         return
     work.known = clock.last_batch
     narrow, work.plan = work.plan, _reached(platform, work, work.plan)

@@ -98,7 +98,7 @@ def bring_up_to_date(
 
     `reaches`: as lockgate.operations.refresh has it.
     """
-    from lockgate.operations.backfill import backfill
+    from lockgate.operations.backfill import await_gate, backfill
     from lockgate.operations.refresh import refresh
     from lockgate.operations.tick import marts_of
 
@@ -113,7 +113,10 @@ def bring_up_to_date(
     if rebuilds_hours(context):
         window = context.partition_time_window
         between = (window.start.astimezone(UTC), window.end.astimezone(UTC))
-        return backfill(tick.platform, marts, between, builder, reaches=reaches)
+        return backfill(tick.platform, marts, between, builder, reaches=reaches, say=context.log.info)
+    if lane != names.LANE_MINUTE:  # the minute's own gates come before its marts; it has just done so, or is about to
+        for stream in sorted({mart.stream for mart in marts}):
+            await_gate(tick.platform, stream, context.log.info)
     reports = refresh(tick.platform, lane, marts, builder, reaches=reaches)
     tick.report.marts += reports
     return reports

@@ -39,39 +39,17 @@ class Tick:
         if self._number is None:
             self._number = self.platform.log.begin_tick(self._source)
 
-    def await_worker(self, seconds: float = 60, pause: float = 0.5) -> None:
-        """Return once the worker answers: it may be starting, or be recycled because somebody changed a model.
+    def await_worker(self) -> None:
+        """Raises WorkerUnavailable where it stays away."""
+        from lockgate.operations.waiting import await_worker
 
-        Raises WorkerUnavailable after `seconds`: a tick that failed at once would be lost to a worker that is back in ten.
-        While the supervisor says that it is starting, it is waited for longer: on a busy machine a start takes minutes, and
-        an alert of it would be of nothing that a person could mend. The supervisor gives up by itself.
-        """
-        from lockgate.clients.worker import WorkerUnavailable
-
-        deadline = time.monotonic() + seconds
-        while True:
-            try:
-                self.platform.worker.ping()
-                return
-            except WorkerUnavailable:
-                if time.monotonic() > deadline and not _worker_is_starting(self.platform.settings):
-                    raise
-            time.sleep(pause)
+        await_worker(self.platform.settings, self.platform.worker)
 
     def end(self) -> None:
         """Write what was done. A run that is killed leaves a row without an end, as a killed `lockgate tick` does."""
         if self._number is not None:
             self.report.seconds = time.monotonic() - self._started
             self.platform.log.end_tick(self._number, self.report.summary())
-
-
-def _worker_is_starting(settings: Settings) -> bool:
-    from lockgate.embedded.state import STARTING, WAITING, read_state
-
-    state = read_state(settings.home_dir)
-    if state is None or not state.is_running:
-        return False
-    return any(service.name == "worker" and service.state in (WAITING, STARTING) for service in state.services)
 
 
 def keep_connections(instance: DagsterInstance) -> None:

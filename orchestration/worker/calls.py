@@ -16,7 +16,6 @@ from orchestration.worker.lanes import Lanes
 from orchestration.worker.project import DbtProject
 from orchestration.worker.protocol import BadRequest, Request
 from orchestration.worker.recycling import Recycling
-from orchestration.worker.server import GoAway
 from orchestration.worker.windows import check_windows
 
 logger = logging.getLogger(__name__)
@@ -38,14 +37,20 @@ class Calls:
             "build": self._build,
             "gate": self._gate,
         }
-        self.outgrown = False
-        """Whether the process has grown too large and should end once it is idle."""
+        self._outgrown = False
 
-    def __call__(self, request: Request) -> Any:
-        """Raises GoAway where our code has changed since it was imported; anything else is the answer's error."""
+    def outdated(self) -> bool:
+        """Whether another process should answer from now on: our code has changed, or we have grown too large."""
+        if self._outgrown:
+            logger.info("memory has grown: making room for a fresh worker")
+            return True
         if self._recycling.code_changed():
             logger.info("code or contracts have changed: making room for a fresh worker")
-            raise GoAway
+            return True
+        return False
+
+    def __call__(self, request: Request) -> Any:
+        """Whatever it raises is the answer's error."""
         call = self._calls.get(request.call)
         if call is None:
             raise BadRequest(f"unknown call {request.call!r}; known are {', '.join(self._calls)}")
@@ -73,7 +78,7 @@ class Calls:
         if lane != LANE_MINUTE:
             return self._lanes.build(lane, windows)
         built = self._project.build(lane, windows)
-        self.outgrown = self._recycling.after_build() or self.outgrown
+        self._outgrown = self._recycling.after_build() or self._outgrown
         return built
 
     def _gate(self, args: dict[str, Any]) -> dict[str, Any]:

@@ -15,8 +15,6 @@ import expectations
 from lockgate.settings import Settings
 from orchestration.worker.fingerprint import fingerprint
 
-EXIT_RECYCLED = 75  # EX_TEMPFAIL: start me again, nothing is wrong
-
 _PACKAGES = ("lockgate", "expectations", "orchestration")
 _SUITES_AND_CONTRACTS = (".py", ".yml", ".yaml")
 

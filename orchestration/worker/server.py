@@ -8,9 +8,7 @@ import os
 import select
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +18,11 @@ logger = logging.getLogger(__name__)
 
 Handler = Callable[[protocol.Request], Any]
 _MAX_LINE_BYTES = 16 << 20  # windows of years are 2 MB; more is a mistake
+_FIRST_LINE_SECONDS = 10.0  # who connects and says nothing must not keep a server from ending
 
 
 class AlreadyServed(RuntimeError):
     """Another worker serves this socket."""
-
-
-class GoAway(Exception):
-    """Raised by a handler that will not answer: the connection is closed, and the server is to stop."""
 
 
 class Ownership:
@@ -48,87 +43,106 @@ class Ownership:
             self._lock.close()
             raise AlreadyServed(f"another worker serves {path}") from None
 
+    def listen(self) -> socket.socket:
+        """Bind, in place of a socket that was left behind; the owner alone may connect.
+
+        What connects while nobody accepts waits in the kernel: that is how a call outlives the change of generations.
+        """
+        self.path.unlink(missing_ok=True)
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        previous = os.umask(0o177)
+        try:
+            listening.bind(str(self.path))
+        finally:
+            os.umask(previous)
+        listening.listen(128)
+        listening.setblocking(False)  # two generations may see the same caller; only one gets it
+        return listening
+
     def release(self) -> None:
+        self.path.unlink(missing_ok=True)
         self._lock.close()
 
 
 class Server:
-    """Serves one socket until `stop`."""
+    """Answers on one listening socket until `stop`, or until `retire` says that another should do it from now on."""
 
-    def __init__(self, ownership: Ownership, handle: Handler, retire: Callable[[], bool] = lambda: False) -> None:
-        """Binds, in place of a socket that was left behind. `retire`: asked after each answer, whether to stop."""
-        path = ownership.path
-        self._ownership = ownership
-        self._path = path
+    def __init__(self, listening: socket.socket, handle: Handler, retire: Callable[[], bool] = lambda: False) -> None:
+        """`retire`: asked before each caller is let in; where it is true, the caller is left to whoever accepts next."""
+        self._socket = listening
         self._handle = handle
         self._retire = retire
         self._stopping = threading.Event()
         self._wake_reader, self._wake_writer = os.pipe()
         self._calls = 0
         self._idle = threading.Condition()
-        path.unlink(missing_ok=True)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        previous = os.umask(0o177)  # the owner alone may connect
-        try:
-            self._socket.bind(str(path))
-        finally:
-            os.umask(previous)
-        self._socket.listen(128)
 
     def serve(self) -> None:
-        """Until `stop`; then no further call is taken, and those under way are answered (`finish`)."""
+        """Until `stop` or retirement; then nobody is let in any more, and calls under way are answered (`finish`)."""
         while not self._stopping.is_set():
             # Looking again each second: a signal just before the call is handled only after it (lockgate/signals.py)
             ready, _, _ = select.select([self._socket, self._wake_reader], [], [], 1.0)
-            if self._socket in ready and not self._stopping.is_set():
-                connection, _ = self._socket.accept()
-                threading.Thread(target=self._converse, args=(connection,), daemon=True).start()
+            if self._socket not in ready or self._stopping.is_set():
+                continue
+            if self._retire():
+                self._stopping.set()
+            else:
+                self._let_in()
 
     def stop(self) -> None:
         """From any thread or from a signal handler."""
         self._stopping.set()
         os.write(self._wake_writer, b"x")
 
-    def finish(self, seconds: float) -> bool:
-        """Remove the socket, wait for the calls under way; whether all of them ended within `seconds`."""
-        self._path.unlink(missing_ok=True)
-        self._socket.close()
-        deadline = time.monotonic() + seconds
+    def finish(self, seconds: float, hurry: Callable[[], bool] = lambda: False) -> bool:
+        """Wait for the calls under way, no longer than `seconds` and until `hurry`; whether all of them ended."""
         with self._idle:
-            ended = self._idle.wait_for(lambda: self._calls == 0, max(0.0, deadline - time.monotonic()))
-        self._ownership.release()
-        return ended
+            for _ in range(int(seconds / 0.1) + 1):
+                if self._idle.wait_for(lambda: self._calls == 0, 0.1) or hurry():
+                    break
+            return self._calls == 0
+
+    def _let_in(self) -> None:
+        try:
+            connection, _ = self._socket.accept()
+        except BlockingIOError:  # somebody else took the caller, or it has gone
+            return
+        connection.settimeout(_FIRST_LINE_SECONDS)
+        self._count(
+            1
+        )  # from now on: a process that ended before the call is read would leave its caller without an answer
+        threading.Thread(target=self._converse, args=(connection,), daemon=True).start()
 
     def _converse(self, connection: socket.socket) -> None:
         try:
             with connection, connection.makefile("rb") as stream:
-                while line := stream.readline(_MAX_LINE_BYTES):
-                    with self._call_under_way():
+                try:
+                    line = stream.readline(_MAX_LINE_BYTES)
+                    connection.settimeout(None)
+                    if line:
                         connection.sendall(self._reply(line))
-                    if self._retire():
-                        self.stop()
-        except GoAway:
-            self.stop()
+                finally:
+                    self._count(-1)
+                while line and (line := stream.readline(_MAX_LINE_BYTES)):
+                    if self._stopping.is_set() or self._retire():
+                        return  # the caller connects again, and gets whoever answers now
+                    self._count(1)
+                    try:
+                        connection.sendall(self._reply(line))
+                    finally:
+                        self._count(-1)
         except OSError as error:
             logger.warning("a caller went away: %s", error)
 
-    @contextmanager
-    def _call_under_way(self) -> Iterator[None]:
-        """Until its answer is sent: a process that ends earlier would have done the work for nobody."""
+    def _count(self, calls: int) -> None:
+        """Calls under way, until their answers are sent: who ended earlier would have done the work for nobody."""
         with self._idle:
-            self._calls += 1
-        try:
-            yield
-        finally:
-            with self._idle:
-                self._calls -= 1
-                self._idle.notify_all()
+            self._calls += calls
+            self._idle.notify_all()
 
     def _reply(self, line: bytes) -> bytes:
         try:
             return protocol.answer(self._handle(protocol.decode(line)))
-        except GoAway:
-            raise
         except Exception as error:
             # Whatever a call raises is its caller's to know; the worker lives on.
             if isinstance(error, ValueError):

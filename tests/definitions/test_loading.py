@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from lockgate.contracts import ContractError
+from lockgate.settings import Settings
+from orchestration.definitions import build_defs
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,6 +58,18 @@ def test_nothing_heavy_is_imported(fresh: dict[str, Any], heavy: str) -> None:
 def test_loading_costs_little_more_than_dagster_itself(fresh: dict[str, float]) -> None:
     """On a quiet machine 1.7 CPU s of Dagster and 0.4 of ours; as a share of it, a busy machine measures the same."""
     assert fresh["all"] < 1.6 * fresh["dagster"]
+
+
+def test_a_contract_that_cannot_be_read_leaves_out_its_stream_alone(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "contracts", tmp_path / "contracts")
+    (tmp_path / "contracts" / "payments.yml").write_text("stream: payments\n")
+    graph = build_defs(Settings(contracts=tmp_path / "contracts")).resolve_asset_graph()
+    made = {key.to_user_string() for key in graph.materializable_asset_keys}
+    assert {"staging/github_events", "marts/events_by_kind_minute", "marts/payments_hour"} <= made
+    assert "staging/payments" not in made
+    (tmp_path / "contracts" / "github_events.yml").write_text("")
+    with pytest.raises(ContractError, match="github_events"):
+        build_defs(Settings(contracts=tmp_path / "contracts"))
 
 
 def test_workspace_file_loads() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
 import sys
 import textwrap
 import time
@@ -12,10 +15,21 @@ from pathlib import Path
 import psutil
 import pytest
 
+from lockgate.cli.stack import restart
+from lockgate.embedded import control, process
 from lockgate.embedded.errors import StackError
 from lockgate.embedded.leftovers import find_leftovers
-from lockgate.embedded.service import HealthError, Service
-from lockgate.embedded.state import HEALTHY, ServiceState, read_state
+from lockgate.embedded.service import HealthError, Report, Service
+from lockgate.embedded.state import (
+    BACKING_OFF,
+    FAILED,
+    HEALTHY,
+    STOPPED,
+    UNHEALTHY,
+    ServiceState,
+    StackState,
+    read_state,
+)
 from lockgate.embedded.supervisor import Supervisor
 
 PROMPT = {"check_interval": 0.1, "start_deadline": 20.0, "stop_deadline": 1.0}
@@ -36,8 +50,8 @@ def program(home: Path, code: str) -> Service:
 SERVES = "(home / 'well').touch()\ntime.sleep(600)"
 
 
-def row(home: Path) -> ServiceState:
-    state = read_state(home)
+def row(home: Path, reader: Callable[[Path], StackState | None] = read_state) -> ServiceState:
+    state = reader(home)
     assert state is not None
     return state.services[0]
 
@@ -114,13 +128,112 @@ def test_one_that_is_not_essential_is_tried_again_while_the_others_run(tmp_path:
     supervisor.stop()
 
 
-def test_one_that_asks_for_a_fresh_start_gets_it_without_being_called_ill(tmp_path: Path, said: list[str]) -> None:
-    recycles = f"if not (home / 'old').exists(): (home / 'old').touch(); sys.exit(75)\n{SERVES}"
-    supervisor = Supervisor(tmp_path, [replace(program(tmp_path, recycles), again_code=75)], said.append)
+def test_one_that_cannot_be_started_again_for_a_full_disk_is_tried_until_there_is_room(
+    tmp_path: Path, said: list[str]
+) -> None:
+    full = tmp_path / "full"
+
+    def prepare(_report: Report) -> None:
+        if full.exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    supervisor = Supervisor(tmp_path, [replace(program(tmp_path, SERVES), prepare=prepare)], said.append)
     supervisor.start()
-    assert row(tmp_path).restarts == 1
-    assert "toy: asked for a fresh start" in said
-    assert not any("exit code" in line for line in said)
+    full.touch()
+    os.kill(row(tmp_path).pid or 0, signal.SIGKILL)
+    eventually(lambda: row(tmp_path).state == BACKING_OFF and row(tmp_path).restarts >= 3)
+    assert row(tmp_path).message == "toy cannot be started: [Errno 28] No space left on device"
+    full.unlink()
+    eventually(lambda: row(tmp_path).state == HEALTHY)
+    supervisor.stop()
+
+
+def test_the_supervisor_says_what_is_so_where_the_disk_is_too_full_to_write_it(
+    tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`lockgate status` would call a broker healthy that has died of that very disk."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    supervisor = Supervisor(tmp_path, [program(tmp_path, SERVES)], said.append)
+    supervisor.start()
+    monkeypatch.setattr("lockgate.embedded.supervisor.write_state", refuse)
+    (tmp_path / "well").unlink()
+    eventually(lambda: row(tmp_path, control.state_of).state == UNHEALTHY)
+    assert row(tmp_path, read_state).state == HEALTHY, "the file is old"
+    supervisor.stop()
+    assert control.state_of(tmp_path) is not None, "the file is all there is without a supervisor"
+
+
+def test_restart_says_at_once_that_it_failed_and_has_a_deadline(
+    tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCKGATE_HOME", str(tmp_path))
+    breaks = (
+        f"if (home / 'broken').exists(): sys.exit('a mistake')\nif (home / 'slow').exists(): time.sleep(600)\n{SERVES}"
+    )
+    supervisor = Supervisor(tmp_path, [program(tmp_path, breaks)], said.append)
+    supervisor.start()
+    for trouble, told in (
+        ("broken", "toy does not start: toy ended with exit code 1"),
+        ("slow", "toy is still starting"),
+    ):
+        (tmp_path / trouble).touch()
+        (tmp_path / "well").unlink(missing_ok=True)
+        with pytest.raises(StackError, match=f"{told}.*lockgate logs toy"):
+            restart("toy", within=3)
+        (tmp_path / trouble).unlink()
+    restart("toy")
+    assert row(tmp_path, control.state_of).state == HEALTHY
+    supervisor.stop()
+
+
+def test_one_that_was_given_up_comes_back_when_asked(
+    tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCKGATE_HOME", str(tmp_path))
+    supervisor = Supervisor(tmp_path, [program(tmp_path, SERVES)], said.append)
+    supervisor.start()
+
+    def bug(_log: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(process, "rotate", bug)
+        eventually(lambda: row(tmp_path).state == FAILED)
+    restart("toy")
+    assert row(tmp_path, control.state_of).state == HEALTHY
+    supervisor.stop()
+
+
+def test_a_busy_one_is_restarted_when_it_is_idle_and_gets_no_work_meanwhile(
+    tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the code server, in which runs live: the daemon, that starts them, is away while it restarts."""
+    monkeypatch.setenv("LOCKGATE_HOME", str(tmp_path))
+    work = ["minute_tick", "minute_tick", ""]
+    seen: list[str] = []
+
+    def busy() -> str:
+        daemon = supervisor.state.services[1]
+        seen.append(daemon.state)
+        return work.pop(0) if len(work) > 1 else work[0]
+
+    code = replace(program(tmp_path, SERVES), busy=busy, fed_by=("daemon",))
+    daemon = replace(program(tmp_path, SERVES), name="daemon", depends_on=("toy",))
+    supervisor = Supervisor(tmp_path, [code, daemon], said.append)
+    supervisor.start()
+    first = [service.pid for service in supervisor.state.services]
+    restart("toy")
+    eventually(lambda: supervisor.state.is_healthy)
+    assert all(before != after.pid for before, after in zip(first, supervisor.state.services, strict=True))
+    assert seen == [HEALTHY, HEALTHY, HEALTHY, STOPPED], "idle is asked again once nobody gives it work"
+    assert "toy: restarts as soon as it is done with minute_tick" in said
+    work[:] = ["a backfill of years"]
+    monkeypatch.setattr("lockgate.embedded.supervisor.IDLE_SECONDS", 0.3)
+    restart("toy")
+    assert "toy: still busy with a backfill of years: restarting all the same" in said
     supervisor.stop()
 
 

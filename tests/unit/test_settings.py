@@ -147,7 +147,7 @@ class TestHowKafkaIsReached:
             Settings(**given).kafka()
 
     def test_a_mechanism_that_we_do_not_speak_is_refused(self) -> None:
-        with pytest.raises(ValueError, match="SCRAM-SHA-512"):
+        with pytest.raises(SettingsError, match="SCRAM-SHA-512"):
             Settings(kafka_sasl_mechanism="GSSAPI")
 
     def test_no_secret_is_in_what_python_prints(self) -> None:
@@ -197,3 +197,30 @@ class TestKeptInTheHome:
         (tmp_path / "settings.json").write_text("{")
         with pytest.raises(SettingsError, match=r"settings\.json cannot be read"):
             Settings(home=tmp_path)
+
+
+class TestWhatCannotBeUsed:
+    @pytest.mark.parametrize("number", ["0", "65536", "99999", "-1"])
+    def test_a_port_that_is_none_is_refused_by_the_name_of_its_variable(
+        self, monkeypatch: pytest.MonkeyPatch, number: str
+    ) -> None:
+        monkeypatch.setenv("LOCKGATE_KAFKA_PORT", number)
+        with pytest.raises(SettingsError) as refused:
+            Settings()
+        assert str(refused.value) == f"LOCKGATE_KAFKA_PORT is '{number}': a port is a number from 1 to 65535"
+
+    def test_all_of_them_are_named_and_secrets_are_not_shown(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("LOCKGATE_DAGSTER_PORT", "many")
+        monkeypatch.setenv("KAFKA_SECURITY_PROTOCOL", "TLS")
+        with pytest.raises(
+            SettingsError, match=r"KAFKA_SECURITY_PROTOCOL is 'TLS': .*LOCKGATE_DAGSTER_PORT is 'many': "
+        ):
+            Settings()
+        with pytest.raises(SettingsError, match=r"^CLICKHOUSE_URL: Input should be a valid string$"):
+            Settings(clickhouse_url=12345)
+
+    def test_an_empty_variable_counts_as_not_set(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("LOCKGATE_HOME", "")
+        monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "")
+        assert Settings().home_dir == Path(".lockgate").absolute()
+        assert Settings().embedded_kafka

@@ -1,15 +1,20 @@
-"""The worker as a process: what it says, what it refuses, what it survives. The last two tests end the one they share."""
+"""The worker as a process: what it says, what it refuses, what it survives. The last test ends the one they share."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
 import subprocess
+import threading
+import time
+from typing import Any
 
+import psutil
 import pytest
 
 from lockgate.clients.warehouse import Warehouse
-from lockgate.clients.worker import Worker, WorkerError, WorkerUnavailable
+from lockgate.clients.worker import Worker, WorkerError
 from lockgate.settings import Settings
 from tests.integration.dbt.hand_landed import built, hours, land, rows
 from tests.integration.dbt.worker_process import await_worker, code_of, start_worker
@@ -164,23 +169,40 @@ def test_a_second_worker_leaves_the_first_alone(worker: Worker, settings: Settin
     assert worker.ping()["pid"] != second.pid
 
 
-def test_edited_code_makes_room_for_a_fresh_worker(
-    worker: Worker, worker_process: subprocess.Popen[bytes], settings: Settings
+def test_edited_code_makes_room_for_a_fresh_worker_and_ends_no_work(
+    clean: Warehouse, worker: Worker, worker_process: subprocess.Popen[bytes], settings: Settings
 ) -> None:
-    """The caller is told that nobody answers, which may be tried again; the supervisor starts the next one."""
+    """A backfill is being built, in its lane's own process; meanwhile somebody edits code, and somebody else calls."""
+    land(clean, {"at": "2016-01-01 01:00:00", "actor_id": 1})
+    before = worker.ping()["pid"]
+    outcome: list[dict[str, Any]] = []
+    build = threading.Thread(target=lambda: outcome.append(worker.build("backfill", {"events_by_kind_hour": HOUR})))
+    build.start()
+    while not psutil.Process(before).children():  # the lane's process: it imports dbt for seconds
+        time.sleep(0.05)
     module = code_of(settings) / "orchestration" / "worker" / "calls.py"
     module.write_text(module.read_text() + "\n# edited\n")
-    with pytest.raises(WorkerUnavailable):
-        worker.ping()
-    assert worker_process.wait(60) == 75
+    assert worker.ping()["pid"] != before, "a call waits for the fresh worker instead of failing"
+    build.join(120)
+    built(outcome[0])
+    assert rows(clean, "candidate_backfill.events_by_kind_hour", ["events"]) == [("1",)]
+    assert worker_process.poll() is None
+    with contextlib.suppress(psutil.NoSuchProcess):
+        psutil.Process(before).wait(30)  # it ends once it has nothing more to do
 
 
-def test_a_killed_worker_is_replaced_and_a_told_one_ends_cleanly(settings: Settings, warehouse: Warehouse) -> None:
+def test_a_killed_worker_is_replaced_and_a_told_one_ends_cleanly(
+    settings: Settings, warehouse: Warehouse, worker_process: subprocess.Popen[bytes]
+) -> None:
     assert warehouse.ping()
+    worker_process.terminate()
+    assert worker_process.wait(30) == 0
     with start_worker(settings) as killed:
         await_worker(settings, killed)
+        (generation,) = psutil.Process(killed.pid).children()
         killed.send_signal(signal.SIGKILL)
         killed.wait(10)
+        generation.wait(30)
     assert settings.worker_socket.exists(), "a killed worker leaves its socket behind"
     with start_worker(settings) as next_one:
         await_worker(settings, next_one)

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from lockgate.clients.errors import ClientError
 from lockgate.clients.worker import Worker
 from lockgate.embedded.environment import inherited, settings_environment
@@ -46,9 +48,9 @@ def await_worker(settings: Settings, process: subprocess.Popen[bytes], seconds: 
     while True:
         try:
             answered = Worker(settings.worker_socket, timeout=5).ping()
-            if answered["pid"] == process.pid:
+            if psutil.Process(answered["pid"]).ppid() == process.pid:
                 return
-        except ClientError:
+        except (ClientError, psutil.NoSuchProcess):
             assert process.poll() is None, f"the worker ended with {process.returncode}"
         assert time.monotonic() < deadline, "the worker did not answer in time"
         time.sleep(0.1)

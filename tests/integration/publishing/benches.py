@@ -11,6 +11,7 @@ from uuid import uuid4
 from lockgate.core.windows import Mart
 from lockgate.ledger.batches import Landed, Wanted
 from lockgate.names import mart as published_name
+from lockgate.names import staging
 from lockgate.operations.platform import Platform
 
 DAY = datetime(2016, 1, 1, tzinfo=UTC)
@@ -59,12 +60,13 @@ class Bench:
         self._offset += 1
         touched = [DAY + timedelta(hours=h) for h in hours]
         self.platform.batches.commit([Landed(batch, 1, 1, 0, 1, touched, DAY, DAY)])
-        if not gated:
-            return
-        self.platform.builds.gate_batches(
-            [batch.batch_id],
-            {"suite": "landed", "table": "t", "success": True, "results": []},
-        )
+        if gated:
+            self.judge_landed(success=True)
+
+    def judge_landed(self, *, success: bool) -> None:
+        """What a tick does after it has landed."""
+        outcome = {"suite": "landed", "table": staging(self.mart.stream), "success": success, "results": []}
+        self.platform.builds.gate_batches(self.platform.builds.ungated(self.mart.stream), outcome)
 
     def build(self, lane: str, windows: dict[str, list[list[str]]]) -> dict[str, dict[str, Any]]:
         """What dbt does: append the windows' rows to the candidate."""

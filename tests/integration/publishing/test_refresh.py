@@ -218,14 +218,18 @@ def test_a_build_that_another_process_has_ended_cannot_pass_its_gate(bench: Benc
 def test_what_landed_but_has_not_passed_its_gate_holds_the_marts(bench: Bench) -> None:
     bench.change({1: 10})
     run(bench)
-    with bench.platform.postgres.transaction() as connection:
-        connection.execute("UPDATE batch SET gated = false")
-    bench.counts[1] = 11
-    bench.platform.builds.touch_hours(bench.mart.stream, (_at(0), _at(24)))
+    bench.change({1: 11}, gated=False)
     held = run(bench)
-    assert held.waits_for == f"the gate of stream {bench.mart.stream}"
+    assert (held.waits_for, held.deferred) == (f"the gate of stream {bench.mart.stream}", True)
+    assert "it has not looked at what just landed" in str(held.error)
+    bench.judge_landed(success=False)
+    held = run(bench)
+    assert (held.waits_for, held.deferred) == (f"the gate of stream {bench.mart.stream}", False)
     assert "what landed has not passed it" in str(held.error)
     assert bench.published() == {1: 10}
+    bench.judge_landed(success=True)
+    assert run(bench).published_at
+    assert bench.published() == {1: 11}
 
 
 def _reader_of(bench: Bench) -> Mart:

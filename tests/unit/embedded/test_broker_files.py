@@ -83,3 +83,8 @@ def test_the_broker_listens_on_loopback_only_and_stamps_arrival(tmp_path: Path) 
     assert lines["auto.create.topics.enable"] == "false"
     assert lines["message.max.bytes"] == str(8 << 20)
     assert lines["log.dirs"] == str(tmp_path / "kafka" / "data")
+
+
+def test_a_path_is_written_as_java_reads_it() -> None:
+    text = broker.properties(Settings(home=Path("/tmp/hö\\me 𝄞")))
+    assert "log.dirs=/tmp/h\\u00f6\\u005cme \\ud834\\udd1e/kafka/data\n" in text

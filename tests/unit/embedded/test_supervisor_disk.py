@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lockgate.embedded import supervisor
+from lockgate.embedded.files import write_atomically
 from lockgate.embedded.state import StackState, read_state, write_state
 from lockgate.embedded.supervisor import Supervisor
 
@@ -51,3 +52,18 @@ def test_any_other_failure_to_write_is_said(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(supervisor, "write_state", refuse)
     with pytest.raises(OSError, match="Permission denied"):
         Supervisor(tmp_path, [], print)._save()
+
+
+def test_a_file_that_could_not_be_written_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker that cannot start for a full disk is tried again and again, its configuration first."""
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    write_atomically(tmp_path / "file", "before")
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(tmp_path / "file", "after")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "before")]

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from lockgate.clients.worker import Worker, WorkerError, WorkerUnavailable
+from lockgate.clients.worker import Worker, WorkerError
 from orchestration.worker.protocol import BadRequest, Request, decode
-from orchestration.worker.server import AlreadyServed, GoAway, Ownership, Server
+from orchestration.worker.server import AlreadyServed, Ownership, Server
 
 
 @pytest.fixture
@@ -24,11 +24,13 @@ def path() -> Iterator[Path]:
 
 
 class Serving:
-    """A server in a thread; its calls: `echo`, `fail`, `away`, and `wait`, which ends when the test says so."""
+    """A server in a thread; its calls: `echo`, and `wait`, which ends when the test says so."""
 
     def __init__(self, path: Path) -> None:
-        self.waiting, self.go_on = threading.Event(), threading.Event()
-        self.server = Server(Ownership(path), self.handle)
+        self.waiting, self.go_on, self.outdated = threading.Event(), threading.Event(), threading.Event()
+        self.ownership = Ownership(path)
+        self.listening = self.ownership.listen()
+        self.server = Server(self.listening, self.handle, retire=self.outdated.is_set)
         self.thread = threading.Thread(target=self.server.serve)
         self.thread.start()
 
@@ -40,15 +42,16 @@ class Serving:
                 self.waiting.set()
                 assert self.go_on.wait(10)
                 return "waited"
-            case "away":
-                raise GoAway
         raise KeyError(request.call)
 
     def end(self, seconds: float = 5) -> bool:
         self.server.stop()
         self.thread.join(5)
         assert not self.thread.is_alive()
-        return self.server.finish(seconds)
+        ended = self.server.finish(seconds)
+        self.listening.close()
+        self.ownership.release()
+        return ended
 
 
 @pytest.fixture
@@ -94,11 +97,35 @@ def test_calls_run_beside_each_other(serving: Serving, path: Path) -> None:
     slow.join(5)
 
 
-def test_a_handler_may_send_everyone_away(serving: Serving, path: Path) -> None:
-    with pytest.raises(WorkerUnavailable):
-        Worker(path).call("away")
+def test_who_retires_answers_what_is_under_way_and_leaves_the_rest_to_the_next(serving: Serving, path: Path) -> None:
+    answers: list[Any] = []
+    slow = threading.Thread(target=lambda: answers.append(Worker(path).call("wait")))
+    slow.start()
+    assert serving.waiting.wait(5)
+    serving.outdated.set()
+    late = threading.Thread(target=lambda: answers.append(Worker(path).call("whoever comes")))
+    late.start()
     serving.thread.join(5)
     assert not serving.thread.is_alive()
+    assert not serving.server.finish(0.1), "a call is under way"
+    following = Server(serving.listening, lambda request: f"the next: {request.call}")
+    threading.Thread(target=following.serve).start()
+    late.join(5)
+    serving.go_on.set()
+    slow.join(5)
+    following.stop()
+    assert answers == ["the next: whoever comes", "waited"]
+
+
+def test_a_caller_that_was_let_in_is_waited_for_before_its_call_is_read(serving: Serving, path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as connection, connection.makefile("rb") as answers:
+        connection.connect(str(path))
+        Worker(path).call("echo")  # let in after it
+        serving.server.stop()
+        assert not serving.server.finish(0.1)
+        connection.sendall(b'{"call": "echo"}\n')
+        assert json.loads(answers.readline()) == {"ok": True, "result": {}}
+        assert serving.server.finish(5)
 
 
 def test_the_end_waits_for_calls_under_way_but_not_for_ever(path: Path) -> None:
@@ -110,16 +137,6 @@ def test_the_end_waits_for_calls_under_way_but_not_for_ever(path: Path) -> None:
     assert not path.exists()
     serving.go_on.set()
     caller.join(5)
-
-
-def test_a_server_that_is_to_retire_answers_first(path: Path) -> None:
-    server = Server(Ownership(path), lambda request: request.call, retire=lambda: True)
-    serving = threading.Thread(target=server.serve)
-    serving.start()
-    assert Worker(path).call("last") == "last"
-    serving.join(5)
-    assert not serving.is_alive()
-    assert server.finish(1)
 
 
 def test_a_socket_left_behind_is_replaced(path: Path) -> None:
