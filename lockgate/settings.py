@@ -267,6 +267,12 @@ class Settings(BaseSettings):
     def embedded_postgres(self) -> bool:
         return self.postgres_url is None
 
+    @property
+    def embedded_services(self) -> frozenset[str]:
+        """The servers that the stack runs itself, and the worker, by their names in `lockgate status`."""
+        own = {"broker": self.embedded_kafka, "warehouse": self.embedded_clickhouse, "postgres": self.embedded_postgres}
+        return frozenset({"worker", *(name for name, embedded in own.items() if embedded)})
+
     def kafka(self) -> dict[str, Any]:
         """The librdkafka settings that every producer, consumer and admin client starts from.
 

@@ -10,14 +10,34 @@ import sys
 
 import typer
 
+# dbt's commands that ask the warehouse; the others (parse, ls, …) need no stack.
+_ASKING = frozenset(
+    (
+        "build",
+        "clone",
+        "compile",
+        "freshness",
+        "retry",
+        "run",
+        "run-operation",
+        "seed",
+        "show",
+        "snapshot",
+        "source",
+        "test",
+    )
+)
+
 
 def dbt(context: typer.Context) -> None:
     """Run dbt against the stack's warehouse; builds go to candidate_dev, never to what people read."""
     # Here and not above: `lockgate --help` reads this file for the sentence above, and must not wait for the rest.
+    from lockgate.cli.running import running
     from lockgate.settings import Settings
     from orchestration.worker.environment import dbt_env
 
-    variables = dbt_env(Settings())
+    asks = any(argument in _ASKING for argument in context.args) and not {"-h", "--help"} & set(context.args)
+    variables = dbt_env(running() if asks else Settings())
     command = [sys.executable, "-m", "dbt.cli.main", *context.args]
     os.execve(sys.executable, command, {**os.environ, **variables})
 

@@ -13,6 +13,7 @@ import typer
 
 import spark_jobs
 from expectations.statements import every_suite
+from lockgate.cli.running import running
 from lockgate.contracts import ContractError, baseline, load_contracts
 from lockgate.contracts.changes import Effect
 from lockgate.impact.dbt_files import read_project
@@ -110,7 +111,7 @@ def fill(
 
     Safe to interrupt and to repeat. Values that do not convert, and events whose bytes have expired, are counted and said.
     """
-    settings, total, skipped = Settings(), Counts(), 0
+    settings, total, skipped = running(), Counts(), 0
     with open_platform(settings) as platform:
         if stream not in platform.contracts:
             raise platform.broken_contracts.get(stream) or ContractError(f"there is no contract of stream {stream!r}")

@@ -43,12 +43,12 @@ def replay(
 
     from rich.console import Console
 
+    from lockgate.cli.running import running
     from lockgate.operations.replay import ReplayFailed, contract_of, parse_rate
     from lockgate.operations.replay import replay as replay_events
-    from lockgate.settings import Settings
 
     console = Console()
-    settings = Settings()
+    settings = running()
     contract = contract_of(settings, stream)
     try:
         with stopping_on_signals() as stop, progress_display(console) as on_progress:

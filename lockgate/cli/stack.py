@@ -127,7 +127,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="For machines.")
     if as_json:
         typer.echo(json.dumps(_as_dictionary(settings, state), indent=1))
     elif state is None or not state.is_running:
-        typer.echo(f"no stack runs in {settings.home_dir}: start it with `lockgate up`")
+        typer.echo(f"no stack runs in {settings.home_dir}: `lockgate up`")
     else:
         _print_table(settings, state)
     if not as_json:

@@ -71,6 +71,6 @@ def ask(home: Path, call: str, **arguments: str) -> None:
             with connection.makefile("rb") as stream:
                 answer = json.loads(stream.readline())
     except (OSError, ValueError) as error:
-        raise StackError(f"no stack answers in {home}: start it with `lockgate up`") from error
+        raise StackError(f"no stack runs in {home}: `lockgate up`") from error
     if not answer["ok"]:
         raise StackError(str(answer["message"]))

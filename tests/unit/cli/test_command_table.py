@@ -66,7 +66,7 @@ def test_a_mistyped_command_is_guessed(tmp_path: Path) -> None:
 def test_status_where_nothing_runs(tmp_path: Path) -> None:
     done = lockgate("status", home=tmp_path)
     assert done.returncode == 1
-    assert done.stdout == f"no stack runs in {tmp_path}: start it with `lockgate up`\n"
+    assert done.stdout == f"no stack runs in {tmp_path}: `lockgate up`\n"
 
 
 def test_a_home_that_cannot_be_written_is_told(tmp_path: Path) -> None:
