@@ -196,7 +196,7 @@ def sweep(
     older_than: Annotated[str, typer.Option(help="Verified or abandoned so long ago: 90m, 12h, 1d.")] = "1d",
 ) -> None:
     """Delete rows that replays have replaced, and raw bytes older than their contracts keep them. Dagster does it each night."""
-    with open_platform(Settings()) as platform:
+    with open_platform(running()) as platform:
     """Delete rows that replays have replaced. Dagster does it each night."""
     with open_platform(running()) as platform:
         swept = sweep_all(platform, duration(older_than))

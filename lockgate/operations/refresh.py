@@ -13,6 +13,8 @@ from typing import Any
 
 from lockgate.clients.errors import ClientError, TransientError
 from lockgate.clients.warehouse import Warehouse
+from lockgate.core import mends
+from lockgate.core.mends import Mend
 from lockgate.core.upstream import upstream_first, waits_for
 from lockgate.core.windows import Mart, Plan, Window, plan, widened
 from lockgate.landing.visibility import mirror
@@ -39,7 +41,8 @@ class MartReport:
     """What became of one mart. `outcome` is its gate's; `error` is why it was not published.
 
     `waits_for`: what has to be mended first, where nothing is wrong with the mart itself. `deferred`: somebody else is at it,
-    or was quicker; nothing is wrong at all, whoever comes next does it. `event_hours`: what a publication took in.
+    or was quicker; nothing is wrong at all, whoever comes next does it. `event_hours`: what a publication took in. `mend`: goes
+    with `error`.
     """
 
     mart: str
@@ -57,6 +60,7 @@ class MartReport:
     error: str | None = None
     waits_for: str | None = None
     deferred: bool = False
+    mend: Mend | None = None
     event_hours: list[datetime] = field(default_factory=list)
 
     @property
@@ -127,6 +131,7 @@ def _hold_back(platform: Platform, work: _Work, held_by: Sequence[MartReport]) -
         f"{work.mart.name}: waits for {work.report.waits_for}, which it reads and which was not published"
     )
     work.report.deferred = all(report.deferred for report in held_by)
+    work.report.mend = next((report.mend for report in held_by if report.mend), None)
     platform.publisher.abandon(work.build, work.report.error)
 
 
@@ -145,6 +150,7 @@ def _step(work: _Work, name: str) -> Iterator[None]:
         raise  # a server is away, so for the others too
     except ClientError as error:
         work.report.error = f"{work.mart.name}: {name} failed: {error}"
+        work.report.mend = mends.again(work.mart.clock, mends.RUNBOOK_MART)
     finally:
         work.report.seconds[name] = round(time.monotonic() - started, 3)
 
@@ -197,10 +203,15 @@ def _begin(
         work.report.error = (
             f"{mart.name}: its contract has other columns than marts.{mart.name}; see docs/runbooks/mart-shape.md"
         )
+        work.report.mend = mends.again(mart.clock, mends.RUNBOOK_SHAPE)
         return
     if platform.builds.ungated(mart.stream):
         work.report.waits_for = f"the gate of stream {mart.stream}"
         work.report.error = f"{mart.name}: waits for {work.report.waits_for}: what landed has not passed it"
+        last = platform.builds.last_landed_outcome(mart.stream)
+        work.report.mend = (
+            mends.of_landed_gate(mart.stream, last) if last else mends.again("minute", mends.RUNBOOK_LANDED)
+        )
         return
     work.known = clock.last_batch
     narrow, work.plan = work.plan, _reached(platform, work, work.plan)
@@ -243,6 +254,7 @@ def _build(platform: Platform, lane: str, works: list[_Work], builder: Builder) 
             work.report.built = True
         else:
             _fail(platform, work, f"{name} was not built: {result.get('message')}")
+            work.report.mend = mends.of_unbuilt(name, work.mart.engine)
 
 
 def _gate(platform: Platform, work: _Work) -> None:
@@ -266,12 +278,14 @@ def _gate(platform: Platform, work: _Work) -> None:
         # Judged against other rows than those it was built from: no fault of the mart's.
         platform.publisher.abandon(build, "its stream was replayed meanwhile")
         raise StaleBuildError(f"{build.mart}: {work.mart.stream} was replayed meanwhile")
+    outcome = _whose(outcome, work.mart.owner)
     platform.builds.gated(build, outcome, before)
     report.outcome = outcome
     report.rows = sum(rows for rows, _ in before.values())
     work.build = Build(**{**vars(build), "fingerprint": before, "state": "passed" if outcome["success"] else "failed"})
     if not outcome["success"]:
         report.error = f"{build.mart}: gate failed: {failed_rules(outcome)}"
+        report.mend = mends.again(work.mart.clock, mends.RUNBOOK_MART)
 
 
 def _publish(platform: Platform, work: _Work) -> None:
@@ -314,6 +328,11 @@ def _failed_outcome(suite: str, table: str, reason: str) -> dict[str, Any]:
     }
 
 
+def _whose(outcome: dict[str, Any], owner: str) -> dict[str, Any]:
+    """An outcome that names the owner of the data, as alerts and Dagster do; the suite's own is whoever wrote the rules."""
+    return {**outcome, "owner": owner or outcome.get("owner")}
+
+
 def failed_rules(outcome: Mapping[str, Any]) -> str:
     """The blocking rules that failed, with what they say, whose the suite is and where to read what to do."""
     failed = [r for r in outcome["results"] if not r["success"] and r["severity"] == "block"]
@@ -337,5 +356,6 @@ def gate_landed(platform: Platform, stream: str) -> dict[str, Any] | None:
         outcome = platform.worker.gate("landed", staging(stream), parameters)
     except ClientError as error:
         outcome = _failed_outcome("landed", staging(stream), str(error))
+    outcome = _whose(outcome, platform.contracts[stream].owner)
     platform.builds.gate_batches(batches, outcome)
     return outcome

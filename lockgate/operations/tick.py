@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lockgate.clients.errors import ClientError, TransientError
+from lockgate.core import mends
+from lockgate.core.mends import Mend
 from lockgate.core.windows import Mart
 from lockgate.landing.filling import Filler
 from lockgate.landing.land import Lander
 from lockgate.landing.report import StreamReport
 from lockgate.ledger.fills import Fills
-from lockgate.names import LANE_MINUTE
+from lockgate.names import LANE_HOUR, LANE_MINUTE
 from lockgate.operations.platform import Platform
-from lockgate.operations.refresh import MartReport, failed_rules, gate_landed, refresh
+from lockgate.operations.refresh import Builder, MartReport, Reach, failed_rules, gate_landed, refresh
 
 logger = logging.getLogger(__name__)
 
@@ -36,10 +38,15 @@ class TickReport:
 
     @property
     def problems(self) -> list[str]:
+        """A sentence each; where one command mends it, that follows."""
         found = [f"{s.stream}: {p}" for s in self.streams for p in s.problems]
         found += [f"{stream}: {did_not_land(error)}" for stream, error in self.failures.items()]
-        found += [f"{s}: gate landed failed: {failed_rules(g)}" for s, g in self.gates.items() if not g["success"]]
-        return found + [m.error for m in self.marts if m.error]
+        found += [
+            _with_mend(f"{s}: gate landed failed: {failed_rules(g)}", mends.of_landed_gate(s, g))
+            for s, g in self.gates.items()
+            if not g["success"]
+        ]
+        return found + [_with_mend(m.error, m.mend) for m in self.marts if m.error]
 
     def summary(self) -> dict[str, Any]:
         """For the ledger and for machines: plain values only."""
@@ -50,6 +57,10 @@ class TickReport:
             "problems": self.problems,
             "seconds": round(self.seconds, 3),
         }
+
+
+def _with_mend(problem: str, mend: Mend | None) -> str:
+    return f"{problem}; mend: {mend.command}" if mend else problem
 
 
 def _mart_summary(mart: MartReport) -> dict[str, Any]:
@@ -120,13 +131,23 @@ def refresh_minute(platform: Platform, names: Sequence[str] | None = None) -> li
     return refresh(platform, LANE_MINUTE, wanted, platform.worker.build)
 
 
-def tick(platform: Platform, source: str) -> TickReport:
-    """All three. `source` says who asked, for the ledger.
+def refresh_hour(platform: Platform, spark: Builder, reaches: Mapping[str, Reach]) -> list[MartReport]:
+    """The marts of the hour, dbt's and then Spark's; `spark` builds the latter, `reaches` as `refresh` has it."""
+    reports = refresh(platform, LANE_HOUR, marts_of(platform, "hour", "dbt"), platform.worker.build)
+    for mart in marts_of(platform, "hour", "spark"):
+        reports += refresh(platform, LANE_HOUR, [mart], spark, reaches=reaches)
+    return reports
+
+
+def tick(platform: Platform, source: str, report: TickReport | None = None) -> TickReport:
+    """The minute's three steps. `source` says who asked, for the ledger.
+
+    What was done is in `report`, also where this raises; without one, in a new one.
 
     Raises a TransientError where a server is away: nothing is lost, the next tick goes on where this one ended.
     """
     started, number = time.monotonic(), platform.log.begin_tick(source)
-    report = TickReport()
+    report = TickReport() if report is None else report
     try:
         land(platform, report)
         report.gates = gate(platform)

@@ -22,8 +22,10 @@ from dagster import (
 from dagster._core.definitions.metadata import RawMetadataValue
 
 from lockgate import names
+from lockgate.core import mends
+from lockgate.core.mends import RUNBOOK_MART
 from lockgate.settings import Settings
-from orchestration.assets.parts import GROUP_HOURLY, GROUP_MARTS, RUNBOOK_MART, hours, mart_key, mart_spec
+from orchestration.assets.parts import GROUP_HOURLY, GROUP_MARTS, hours, mart_key, mart_spec
 from orchestration.assets.touched import record_hours
 from orchestration.checks.outcomes import check_result
 from orchestration.specs import MartDoc
@@ -138,9 +140,8 @@ def tell(
         if report.deferred:
             context.log.warning(f"{report.mart} waits for the next tick: {report.error}")
         elif report.outcome is not None or report.error is not None:
-            result = check_result(
-                key, GATE, _judged(report), owner=doc.owner, runbook=RUNBOOK_MART, reason=report.error
-            )
+            mend = report.mend or mends.again(doc.clock, RUNBOOK_MART)
+            result = check_result(key, GATE, _judged(report), owner=doc.owner, mend=mend, reason=report.error)
             if check in _selected_checks(context):
                 yield result
             elif not result.passed and report.error:
