@@ -68,6 +68,8 @@ def _print(report: TickReport) -> None:
     print_marts(report.marts)
     for problem in report.problems:
         print(f"problem: {problem}")
+    for note in report.notes:
+        print(f"note: {note}")
     print(f"{report.seconds:.1f} s")
 
 

@@ -13,7 +13,6 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from lockgate.clients.errors import ClientError, TransientError
 
-
 # The pool warns of each attempt; what comes of them is raised, once, as PostgresUnavailable.
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 

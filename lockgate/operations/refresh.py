@@ -18,7 +18,7 @@ from lockgate.core.mends import Mend
 from lockgate.core.upstream import upstream_first, waits_for
 from lockgate.core.windows import Mart, Plan, Window, plan, widened
 from lockgate.landing.visibility import mirror
-from lockgate.ledger.builds import Build, StaleBuildError
+from lockgate.ledger.builds import Build, Outdated, StaleBuildError
 from lockgate.ledger.leases import LeaseLostError
 from lockgate.names import candidate, staging
 from lockgate.operations.platform import Platform
@@ -42,7 +42,7 @@ class MartReport:
 
     `waits_for`: what has to be mended first, where nothing is wrong with the mart itself. `deferred`: somebody else is at it,
     or was quicker; nothing is wrong at all, whoever comes next does it. `event_hours`: what a publication took in. `mend`: goes
-    with `error`.
+    with `error`. `outdated`: published hours whose rows an earlier model made; that stops nothing.
     """
 
     mart: str
@@ -61,6 +61,7 @@ class MartReport:
     waits_for: str | None = None
     deferred: bool = False
     mend: Mend | None = None
+    outdated: Outdated | None = None
     event_hours: list[datetime] = field(default_factory=list)
 
     @property
@@ -106,6 +107,9 @@ def refresh(
         begun = {work.mart.name: work for work in works if work.build is not None}
         for name in upstream_first(work.mart for work in begun.values()):
             _judge(platform, begun[name], begun)
+    outdated = platform.builds.outdated(work.mart for work in works)
+    for work in works:
+        work.report.outdated = outdated.get(work.mart.name)
     return [work.report for work in works]
 
 
@@ -189,6 +193,10 @@ def _begin(
     _hold(held, platform.leases.held(f"build:{lane}:{mart.name}"), work)
     for left in platform.builds.open_builds(mart.name, lane):
         work.report.resumed += platform.publisher.resume(left) is not None
+    if mart.fault:
+        work.report.error = f"{mart.name} cannot be built: {mart.fault}"
+        work.report.mend = mends.of_unbuilt(mart.name, mart.engine)
+        return
     clock = platform.builds.stream_clock(mart.stream)
     if clock is None:
         return
@@ -337,7 +345,8 @@ def failed_rules(outcome: Mapping[str, Any]) -> str:
     """The blocking rules that failed, with what they say, whose the suite is and where to read what to do."""
     failed = [r for r in outcome["results"] if not r["success"] and r["severity"] == "block"]
     said = "; ".join(f"{r['expectation']}: {r.get('message') or ''}".strip() for r in failed) or "it gave no result"
-    return f"{said}; owner {outcome['owner']}, runbook {outcome['runbook']}" if outcome.get("owner") else said
+    where = [f"{key} {outcome[key]}" for key in ("owner", "runbook") if outcome.get(key)]
+    return "; ".join(filter(None, (said, ", ".join(where))))
 
 
 def gate_landed(platform: Platform, stream: str) -> dict[str, Any] | None:

@@ -46,7 +46,13 @@ class TickReport:
             for s, g in self.gates.items()
             if not g["success"]
         ]
-        return found + [_with_mend(m.error, m.mend) for m in self.marts if m.error]
+        return found + [_with_mend(m.error, m.mend) for m in self.marts if m.error and not m.deferred]
+
+    @property
+    def notes(self) -> list[str]:
+        """What is no problem, and should be known: marts that another process is at, rows that an earlier model made."""
+        others = [m.error for m in self.marts if m.error and m.deferred]
+        return others + [outdated_note(mart) for mart in self.marts if mart.outdated]
 
     def summary(self) -> dict[str, Any]:
         """For the ledger and for machines: plain values only."""
@@ -55,8 +61,19 @@ class TickReport:
             "gates": {s: g["success"] for s, g in self.gates.items()},
             "marts": [_mart_summary(m) for m in self.marts if m.build_id is not None or m.error],
             "problems": self.problems,
+            "notes": self.notes,
             "seconds": round(self.seconds, 3),
         }
+
+
+def outdated_note(report: MartReport) -> str:
+    """For a report with outdated hours: how many, and the command that builds them anew."""
+    old = report.outdated
+    assert old is not None
+    return (
+        f"{report.mart}: its model has changed since {old.hours:,} of its hours were published; to build them anew:"
+        f" {mends.rebuild(report.mart, old.first, old.end)}"
+    )
 
 
 def _with_mend(problem: str, mend: Mend | None) -> str:

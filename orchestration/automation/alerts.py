@@ -205,7 +205,7 @@ def _mend_of_run(run: DagsterRun) -> Mend:
     last = run.tags.get("dagster/asset_partition_range_end", one)
     if not first or not last or not run.asset_selection:
         return mends.of_job(run.job_name)
-    asset = min(run.asset_selection, key=lambda key: key.path)
+    asset = min(run.asset_selection, key=lambda key: tuple(key.path))
     return mends.of_backfill(asset.path, hour_of_key(first), hour_of_key(last) + timedelta(hours=1))
 
 

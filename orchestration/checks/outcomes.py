@@ -22,13 +22,15 @@ def check_result(
     owner: str,
     mend: Mend,
     reason: str | None = None,
+    more: Mapping[str, RawMetadataValue] | None = None,
 ) -> AssetCheckResult:
     """The check's result for an outcome; without one, a failure for `reason`: a gate that gave no answer has failed.
 
     Blocking rules decide (ERROR); where only warnings failed the check is a warning, which stops nothing. `mend`: shown where it
-    failed; its page always.
+    failed; its page always. `more`: metadata beside it.
     """
     metadata: dict[str, RawMetadataValue] = {"owner": owner, "runbook": MetadataValue.path(mend.runbook)}
+    metadata |= dict(more or {})
     if outcome is None or not outcome["success"]:
         metadata["mend"] = mend.command
     if outcome is None:

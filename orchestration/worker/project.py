@@ -11,6 +11,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ class DbtProject:
         self._lock = threading.Lock()
         self._manifest: Any = None
         self._specs: list[MartSpec] = []
+        self._faults: dict[str, str] = {}
         self.parsed: str | None = None
         """Fingerprint of the files that the manifest was made from; None before the first time."""
         self._target.mkdir(parents=True, exist_ok=True)
@@ -65,6 +67,17 @@ class DbtProject:
         with self._lock:
             self._prepare()
             return list(self._specs)
+
+    def faults(self) -> dict[str, str]:
+        """Mart → why the warehouse refuses its SQL as it stands; marts that it takes are absent. Raises DbtError, SpecError.
+
+        Asked anew for those that it refused, because it may have been the warehouse's fault.
+        """
+        with self._lock:
+            self._prepare()
+            if self._faults:
+                self._faults = self._refused(sorted(self._faults))
+            return dict(self._faults)
 
     def build(self, lane: str, windows: Windows) -> dict[str, dict[str, Any]]:
         """Append the windows of each mart to its candidate; mart → status, message, seconds.
@@ -93,12 +106,20 @@ class DbtProject:
         self._manifest = None  # a parse given a manifest would not look at the files
         manifest = self._invoke(["parse"]).result
         specs = mart_specs(manifest.to_dict())
-        self._manifest, self._specs = manifest, specs
+        self._manifest, self._specs, self._faults = manifest, specs, {}
         if self._lane == LANE_MINUTE:
             self._invoke(["run-operation", "create_marts", *_LEAN], target="platform")
             self._invoke(["run", "--select", "config.materialized:view", "--threads", str(self._threads), *_LEAN])
+            self._faults = self._refused([spec.name for spec in specs if spec.engine == "dbt"])
         self.parsed = current
         logger.info("dbt project ready for lane %s: %d marts, %.1f s", self._lane, len(specs), time.monotonic() - began)
+
+    def _refused(self, marts: Sequence[str]) -> dict[str, str]:
+        """Have the warehouse read their SQL without running it: a build without windows (macros/candidate.sql)."""
+        nothing = json.dumps({"lockgate": {"lane": "check", "windows": {mart: [] for mart in marts}}})
+        outcome = self._invoke(["run", "--select", *marts, "--vars", nothing, "--threads", str(self._threads), *_LEAN])
+        results = {result.node.name: _result(result) for result in outcome.result.results}
+        return {mart: result["message"] for mart, result in results.items() if result["status"] != "success"}
 
     def _check_built_by_dbt(self, windows: Windows) -> None:
         known = {spec.name: spec.engine for spec in self._specs}
