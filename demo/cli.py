@@ -40,7 +40,8 @@ def demo(
     from demo.outcome import expected_quarantine
     from demo.run import await_outcome, feed, running_stack
     from demo.screen import DemoScreen, addresses, console_of, hour_summary, summary
-    from lockgate.contracts import load_contracts, parse_duration
+    from lockgate.cli.times import duration as parsed
+    from lockgate.contracts import load_contracts
     from lockgate.operations.replay import parse_rate
     from lockgate.operations.replay_source import source_files
     from lockgate.settings import Settings
@@ -48,7 +49,7 @@ def demo(
 
     began = time.monotonic()
     settings, faults = Settings(), Faults.parse(fault or [])
-    seconds = parse_duration(duration).total_seconds() if duration else None
+    seconds = parsed(duration).total_seconds() if duration else None
     rate = parse_rate(stream_rate) if stream_rate else None
     if data is not None:
         source_files(data)  # a wrong path is said before anything is started

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -103,6 +103,14 @@ def _kafka_faults(protocol: str, mechanism: str | None, given: set[str]) -> Iter
             yield f"KAFKA_SASL_MECHANISM is {mechanism}, so nobody would use {_listed(unused)}: take it out"
     if len(certificate & given) == 1:
         yield f"a certificate and its key belong together: {_listed(certificate - given)} is missing"
+
+
+def _has_usable_port(parts: SplitResult) -> bool:
+    """No port at all will do, too: the protocol's own is taken then."""
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
 
 
 def _listed(variables: set[str]) -> str:
@@ -209,6 +217,19 @@ class Settings(BaseSettings):
         60.0, gt=0, description="how long a batch or a publish may be silent before it is taken over"
     )
 
+    def __init__(self, **values: Any) -> None:
+        """Raises SettingsError: each setting that cannot be used, by its variable, with what is wrong."""
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            faults = (f"{self._variable(e['loc'])}: {e['msg']}" for e in error.errors())
+            raise SettingsError("; ".join(faults)) from error
+
+    @classmethod
+    def _variable(cls, where: tuple[int | str, ...]) -> str:
+        name = str(where[0]) if where else "settings"
+        return cls.model_fields[name].alias or f"LOCKGATE_{name.upper()}" if name in cls.model_fields else name
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -310,7 +331,7 @@ class Settings(BaseSettings):
         if self.clickhouse_url is None:
             return Endpoint("127.0.0.1", self.clickhouse_port, user, self.secret("clickhouse", user))
         parts = urlsplit(self.clickhouse_url.get_secret_value())
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if parts.scheme not in ("http", "https") or not parts.hostname or not _has_usable_port(parts):
             raise SettingsError("CLICKHOUSE_URL must look like http://user:password@host:8123")
         secure = parts.scheme == "https"
         return Endpoint(
@@ -327,7 +348,8 @@ class Settings(BaseSettings):
             password = quote(self.secret("postgres", "lockgate"), safe="")
             return f"postgresql://lockgate:{password}@127.0.0.1:{self.postgres_port}/{database}"
         parts = urlsplit(self.postgres_url.get_secret_value())
-        if parts.scheme not in ("postgresql", "postgres") or parts.path not in ("", "/"):
+        schemes = ("postgresql", "postgres")
+        if parts.scheme not in schemes or parts.path not in ("", "/") or not _has_usable_port(parts):
             raise SettingsError("POSTGRES_URL must look like postgresql://user:password@host:5432, without a database")
         query = f"?{parts.query}" if parts.query else ""
         return f"postgresql://{parts.netloc}/{database}{query}"

@@ -32,7 +32,7 @@ _ASKING = frozenset(
 def dbt(context: typer.Context) -> None:
     """Run dbt against the stack's warehouse; builds go to candidate_dev, never to what people read."""
     # Here and not above: `lockgate --help` reads this file for the sentence above, and must not wait for the rest.
-    from lockgate.cli.running import running
+    from lockgate.embedded.running import running
     from lockgate.settings import Settings
     from orchestration.worker.environment import dbt_env
 

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from lockgate.cli.running import running
 from lockgate.cli.tick import print_marts
 from lockgate.cli.times import between
 from lockgate.core.windows import Mart
+from lockgate.embedded.running import running
 from lockgate.operations.backfill import backfill as rebuild
 from lockgate.operations.platform import Platform, open_platform
 from lockgate.operations.refresh import Builder

@@ -13,9 +13,9 @@ import typer
 
 import spark_jobs
 from expectations.statements import every_suite
-from lockgate.cli.running import running
 from lockgate.contracts import ContractError, baseline, load_contracts
 from lockgate.contracts.changes import Effect
+from lockgate.embedded.running import running
 from lockgate.impact.dbt_files import read_project
 from lockgate.impact.judging import Judged, judge
 from lockgate.impact.readers import Sources

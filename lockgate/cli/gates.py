@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lockgate.cli.running import running
+from lockgate.embedded.running import running
 from lockgate.operations.accept import Review, review
 from lockgate.operations.accept import accept as accept_reviewed
 from lockgate.operations.platform import open_platform

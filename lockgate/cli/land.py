@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 import typer
 
 from lockgate.cli.tick import print_landed
-from lockgate.cli.running import running
 from lockgate.cli.times import between, duration, known
 from lockgate.core.offsets import OffsetRange
+from lockgate.embedded.running import running
 from lockgate.landing.raw_bytes import let_go_of_raw
 from lockgate.landing.replay import Replayed
 from lockgate.landing.resume import Resumer

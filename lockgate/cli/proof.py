@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from lockgate.cli.running import running
 from lockgate.cli.times import between, known
 from lockgate.core.proofs import HourProof, Tally
+from lockgate.embedded.running import running
 from lockgate.operations.platform import open_platform
 from lockgate.operations.proof import Verdict, prove, total
 

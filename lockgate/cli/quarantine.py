@@ -11,9 +11,9 @@ from typing import Annotated
 import typer
 
 from lockgate.cli.land import print_replayed
-from lockgate.cli.running import running
 from lockgate.cli.times import known, utc
 from lockgate.core.printing import printable
+from lockgate.embedded.running import running
 from lockgate.landing.quarantine import Message, NothingQuarantinedError, Quarantine
 from lockgate.landing.selection import Selection
 from lockgate.operations.platform import Platform, open_platform

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from lockgate.cli.running import running
 from lockgate.clients.warehouse import Warehouse
+from lockgate.embedded.running import running
 from lockgate.operations.platform import open_platform
 from lockgate.operations.reconcile import reconcile_now
 from lockgate.reconciliation.report import Reports, numbers, rewrite_report

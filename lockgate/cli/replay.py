@@ -43,7 +43,7 @@ def replay(
 
     from rich.console import Console
 
-    from lockgate.cli.running import running
+    from lockgate.embedded.running import running
     from lockgate.operations.replay import ReplayFailed, contract_of, parse_rate
     from lockgate.operations.replay import replay as replay_events
 

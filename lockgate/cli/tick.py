@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from lockgate.cli.running import running
+from lockgate.embedded.running import running
 from lockgate.operations.platform import Platform, open_platform
 from lockgate.operations.prepare import prepare as prepare_all
 from lockgate.operations.refresh import MartReport

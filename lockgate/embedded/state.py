@@ -67,7 +67,7 @@ def read_state(home: Path) -> StackState | None:
     """The last state written, or None where no supervisor ever ran."""
     try:
         content = json.loads(state_file(home).read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     services = [ServiceState(**service) for service in content.pop("services")]
     return StackState(**content, services=services)

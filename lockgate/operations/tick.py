@@ -15,6 +15,7 @@ from lockgate.clients.errors import ClientError, TransientError
 from lockgate.core import mends
 from lockgate.core.mends import Mend
 from lockgate.core.windows import Mart
+from lockgate.landing.columns import ContractChangedError
 from lockgate.landing.filling import Filler
 from lockgate.landing.land import Lander
 from lockgate.landing.report import StreamReport
@@ -40,7 +41,10 @@ class TickReport:
     def problems(self) -> list[str]:
         """A sentence each; where one command mends it, that follows."""
         found = [f"{s.stream}: {p}" for s in self.streams for p in s.problems]
-        found += [f"{stream}: {did_not_land(error)}" for stream, error in self.failures.items()]
+        found += [
+            _with_mend(f"{stream}: {did_not_land(error)}", mends.of_error(causes(error), str(error), ()))
+            for stream, error in self.failures.items()
+        ]
         found += [
             _with_mend(f"{s}: gate landed failed: {failed_rules(g)}", mends.of_landed_gate(s, g))
             for s, g in self.gates.items()
@@ -101,6 +105,11 @@ def did_not_land(error: Exception) -> str:
     return f"did not land: {error or type(error).__name__}"
 
 
+def causes(error: BaseException | None) -> list[str]:
+    """The class names of an error and of what caused it."""
+    return [] if error is None else [type(error).__name__, *causes(error.__cause__)]
+
+
 def land(platform: Platform, report: TickReport, only: Sequence[str] | None = None) -> None:
     """Step 1: all streams, or those that are named, up to Kafka's end as of now; fills `streams` and `failures`.
 
@@ -118,8 +127,8 @@ def land(platform: Platform, report: TickReport, only: Sequence[str] | None = No
             lander.land_stream(contract, contracts, stream)
             filler.settle(contract.stream)
         except Exception as error:
-            said = isinstance(error, ClientError)  # in a sentence of ours; anything else needs its traceback
-            logger.error("%s %s", contract.stream, did_not_land(error), exc_info=not said)
+            if not isinstance(error, ClientError | ContractChangedError):  # these say it in our words, in the report
+                logger.exception("%s %s", contract.stream, did_not_land(error))
             report.failures[contract.stream] = error
     transient = [error for error in report.failures.values() if isinstance(error, TransientError)]
     if transient and len(transient) == len(wanted):

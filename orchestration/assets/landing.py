@@ -301,10 +301,11 @@ def _complete(contract: Contract, report: "StreamReport", stopped: Sequence[tupl
 
 
 def _not_landed(contract: Contract, error: Exception, settings: Settings) -> AssetCheckResult:
-    from lockgate.operations.tick import did_not_land
+    from lockgate.operations.tick import causes, did_not_land
 
-    names = [type(one).__name__ for one in _causes(error)]
-    mend = mends.of_error(names, str(error), settings.embedded_services) or mends.again("minute", RUNBOOK_LANDING)
+    mend = mends.of_error(causes(error), str(error), settings.embedded_services) or mends.again(
+        "minute", RUNBOOK_LANDING
+    )
     return AssetCheckResult(
         asset_key=staging_key(contract.stream),
         check_name=COMPLETE,
@@ -313,9 +314,3 @@ def _not_landed(contract: Contract, error: Exception, settings: Settings) -> Ass
         description=did_not_land(error),
         metadata={"owner": contract.owner, "runbook": MetadataValue.path(mend.runbook), "mend": mend.command},
     )
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__

@@ -147,7 +147,7 @@ class TestHowKafkaIsReached:
             Settings(**given).kafka()
 
     def test_a_mechanism_that_we_do_not_speak_is_refused(self) -> None:
-        with pytest.raises(ValueError, match="SCRAM-SHA-512"):
+        with pytest.raises(SettingsError, match="KAFKA_SASL_MECHANISM: .*SCRAM-SHA-512"):
             Settings(kafka_sasl_mechanism="GSSAPI")
 
     def test_no_secret_is_in_what_python_prints(self) -> None:
@@ -197,3 +197,28 @@ class TestKeptInTheHome:
         (tmp_path / "settings.json").write_text("{")
         with pytest.raises(SettingsError, match=r"settings\.json cannot be read"):
             Settings(home=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("LOCKGATE_DAGSTER_PORT", "abc"),
+        ("LOCKGATE_BATCH_ROWS", "0"),
+        ("LOCKGATE_FIRST_HOUR", "yesterday"),
+        ("KAFKA_SECURITY_PROTOCOL", "x"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_told_by_its_variable(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match=f"^{variable}: Input should be "):
+        Settings()
+
+
+@pytest.mark.parametrize("port", ["99x", "99999", "0"])
+def test_an_address_with_no_port_that_is_one_is_refused(port: str) -> None:
+    with pytest.raises(SettingsError, match="CLICKHOUSE_URL must look like"):
+        Settings(clickhouse_url=f"http://u:p@h:{port}").clickhouse()
+    with pytest.raises(SettingsError, match="POSTGRES_URL must look like"):
+        Settings(postgres_url=f"postgresql://u:p@h:{port}").postgres("lockgate")

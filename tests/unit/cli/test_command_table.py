@@ -13,7 +13,7 @@ import pytest
 from lockgate.cli.main import COMMANDS, load
 from lockgate.embedded.ports import free_ports
 from lockgate.operations.alerts import Alert, end_alert, raise_alert
-from lockgate.settings import Settings
+from lockgate.settings import ROOT, Settings
 
 
 def lockgate(*arguments: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -86,6 +86,28 @@ def test_doctor_names_each_fault_with_its_mend(tmp_path: Path) -> None:
     assert "✗ contracts: not usable" in done.stdout
     assert "✓ python:" in done.stdout
     assert done.stdout.rstrip().endswith("2 of these need mending")
+
+
+def test_doctor_looks_at_what_people_edit_and_at_ports_that_are_the_same(tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.yml"
+    pairs.write_text(
+        (ROOT / "demo" / "recon_pairs.yml").read_text().replace("marts.payments_hour", "marts.payments_our")
+    )
+    (port,) = free_ports(1)
+    same = {"LOCKGATE_DAGSTER_PORT": str(port), "LOCKGATE_KAFKA_PORT": str(port)}
+    said = lockgate("doctor", home=tmp_path, LOCKGATE_RECON_PAIRS=str(pairs), **same).stdout
+    assert "→ there is no mart marts.payments_our: correct `new`" in said
+    assert f"✗ port of broker: {port}, which LOCKGATE_DAGSTER_PORT names, too" in said
+    said = lockgate(
+        "doctor", home=tmp_path, LOCKGATE_RECON_PAIRS="/nowhere", LOCKGATE_DBT_PROJECT=str(tmp_path), **same
+    ).stdout
+    assert f"✗ dbt project: {tmp_path} cannot be read" in said
+    assert "✗ reconciliation: LOCKGATE_RECON_PAIRS is not usable" in said
+
+
+@pytest.mark.parametrize("command", ["status", "tick", "doctor", "down"])
+def test_a_home_below_a_file_is_no_surprise(command: str) -> None:
+    assert "not foreseen" not in lockgate(command, home=Path("/dev/null/x")).stderr
 
 
 def test_status_shows_the_open_alerts_and_no_others(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from lockgate.cli.main import load
-from lockgate.cli.running import running
 from lockgate.embedded.errors import StackError
+from lockgate.embedded.running import running
 
 COMMANDS = [
     "prepare",
