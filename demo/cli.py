@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,7 +25,12 @@ if TYPE_CHECKING:
 
 def demo(
     duration: Annotated[
-        str | None, typer.Option("--for", metavar="5m", help="End by itself after so long; else when interrupted.")
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="5m",
+            help="End by itself after so long, but not before all is sent; else when interrupted.",
+        ),
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the summary there, for machines.")] = None,
     data: Annotated[Path | None, typer.Option(help="Replay this folder of events instead of the sample.")] = None,
@@ -43,7 +49,7 @@ def demo(
     from lockgate.cli.times import duration as parsed
     from lockgate.contracts import load_contracts
     from lockgate.operations.replay import parse_rate
-    from lockgate.operations.replay_source import source_files
+    from lockgate.operations.replay_source import require_events
     from lockgate.settings import Settings
     from lockgate.signals import wait_until_set
 
@@ -52,15 +58,20 @@ def demo(
     seconds = parsed(duration).total_seconds() if duration else None
     rate = parse_rate(stream_rate) if stream_rate else None
     if data is not None:
-        source_files(data)  # a wrong path is said before anything is started
+        require_events(data)  # a wrong path, or one without events, is said before anything is started
     settings = demo_settings(settings, load_contracts(settings.contracts)[EVENTS], data)
     deadline = None if seconds is None else began + seconds
     stop, screen = _stop_on_signals(), DemoScreen(console_of(sys.stdout))
     with running_stack(settings, faults, screen, stop):
+        if deadline is not None and time.monotonic() > deadline:
+            screen.say(
+                f"{duration} were over before everything had started: it sends the events, counts once, and ends"
+            )
         fed = feed(settings, data, rate, screen, stop)
-        expected = expected_quarantine((source.contract.stream, source.expected) for source, _ in fed)
-        outcome = await_outcome(settings, expected, screen, stop, deadline)
-        summary(screen.console, outcome, [result for _, result in fed])
+        expected = expected_quarantine((one.source.contract.stream, one.source.expected) for one in fed)
+        not_sent = tuple(one.problem for one in fed if one.problem)
+        outcome = replace(await_outcome(settings, expected, screen, stop, deadline), not_sent=not_sent)
+        summary(screen.console, outcome, [one.result for one in fed])
         addresses(screen.console, settings, outcome)
         hour = Hour()
         write = partial(_write, json_file, outcome, began)

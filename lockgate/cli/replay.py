@@ -148,6 +148,8 @@ def print_result(console: Console, result: ReplayResult) -> None:
     ]
     if result.oversized:
         say.append(f"{result.oversized:,} are longer than the topic takes: kept in {result.oversized_path}")
+    if result.empty_files:
+        say.append(f"without a single line: {', '.join(result.empty_files)}")
     if result.unreadable:
         say.append(f"{result.unreadable:,} could not be rewritten, so they were sent as they are")
     if result.unconfirmed:

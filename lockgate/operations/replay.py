@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -54,6 +55,7 @@ class ReplayResult:
     interrupted: bool
     seconds: float
     oversized_path: Path | None = None
+    empty_files: tuple[str, ...] = ()  # those without a single line
 
     @property
     def events_per_second(self) -> float:
@@ -102,6 +104,7 @@ class _Reading:
         self._done_bytes = 0
         self._lines: Lines | None = None
         self.unreadable = 0
+        self.empty_files: list[str] = []
 
     @property
     def read_bytes(self) -> int:
@@ -115,13 +118,13 @@ class _Reading:
         for copy in range(1, self._plan.repeat + 1):
             rewriter = Rewriter(self._plan.contract, copy, self._plan.shift)
             for path in self._plan.files:
-                self._lines = Lines(path)
-                if rewriter.changes_something:
-                    for line in self._lines:
-                        yield rewriter(line)
-                    self.unreadable, rewriter.unreadable = self.unreadable + rewriter.unreadable, 0
-                else:
-                    yield from self._lines
+                self._lines, empty = Lines(path), True
+                for line in self._lines:
+                    empty = False
+                    yield rewriter(line) if rewriter.changes_something else line
+                self.unreadable, rewriter.unreadable = self.unreadable + rewriter.unreadable, 0
+                if empty and copy == 1:
+                    self.empty_files.append(path.name)
                 self._done_bytes += path.stat().st_size
                 self._lines = None
 
@@ -134,6 +137,12 @@ def contract_of(settings: Settings, stream: str) -> Contract:
     return contracts[stream]
 
 
+def _whole_lines(path: Path) -> Iterator[bytes]:
+    """As Lines, but a file that breaks off just ends: the replay itself tells of that."""
+    with suppress(ReplayError):
+        yield from Lines(path)
+
+
 def shift_to_end_at(files: list[Path], contract: Contract, end: datetime) -> timedelta:
     """By how much to move event times so that the last one is `end`, in whole seconds.
 
@@ -143,7 +152,7 @@ def shift_to_end_at(files: list[Path], contract: Contract, end: datetime) -> tim
     latest_valid = (datetime.now(UTC) + contract.event_time.max_ahead).timestamp()
     last = None
     for path in files:
-        for line in Lines(path):
+        for line in _whole_lines(path):
             seconds = event_seconds(line, contract)
             if seconds is not None and seconds <= latest_valid and (last is None or seconds > last):
                 last = seconds
@@ -237,6 +246,8 @@ class _Run:
         self._report()
         self._save()
         result = self._result(topic_id, unconfirmed, interrupted)
+        if len(result.empty_files) == result.files:
+            raise ReplayFailed(f"there is not one line in {', '.join(result.empty_files)}: nothing to replay", result)
         if broken:
             raise ReplayFailed(str(broken), result) from broken
         if self._sending.first_error is not None:
@@ -314,4 +325,5 @@ class _Run:
             interrupted=interrupted,
             seconds=time.monotonic() - self._started,
             oversized_path=sending.oversized_path if sending.oversized else None,
+            empty_files=tuple(self._reading.empty_files),
         )

@@ -147,7 +147,7 @@ class TestHowKafkaIsReached:
             Settings(**given).kafka()
 
     def test_a_mechanism_that_we_do_not_speak_is_refused(self) -> None:
-        with pytest.raises(SettingsError, match="KAFKA_SASL_MECHANISM: .*SCRAM-SHA-512"):
+        with pytest.raises(SettingsError, match=r"KAFKA_SASL_MECHANISM: .*SCRAM-SHA-512"):
             Settings(kafka_sasl_mechanism="GSSAPI")
 
     def test_no_secret_is_in_what_python_prints(self) -> None:
