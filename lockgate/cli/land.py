@@ -197,8 +197,6 @@ def sweep(
 ) -> None:
     """Delete rows that replays have replaced, and raw bytes older than their contracts keep them. Dagster does it each night."""
     with open_platform(running()) as platform:
-    """Delete rows that replays have replaced. Dagster does it each night."""
-    with open_platform(running()) as platform:
         swept = sweep_all(platform, duration(older_than))
         let_go = {s: let_go_of_raw(platform.warehouse, contract) for s, contract in platform.contracts.items()}
     for one in swept:
