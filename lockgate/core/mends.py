@@ -98,7 +98,7 @@ def of_unbuilt(mart: str, engine: str) -> Mend:
     """Of a mart whose model, or Spark job, failed."""
     if engine == "spark":
         return again("hour", RUNBOOK_SPARK)
-    return Mend(f"lockgate dbt build --select {mart}", RUNBOOK_MODEL)
+    return Mend(f"lockgate dbt build --select +{mart}", RUNBOOK_MODEL)
 
 
 def of_comparison() -> Mend:
@@ -122,7 +122,7 @@ def of_error(names: Sequence[str], said: str, embedded: Collection[str]) -> Mend
     if "PairsError" in names:
         return Mend("lockgate doctor", RUNBOOK_RECONCILIATION)
     if model := _MODEL.search(said):
-        return Mend(f"lockgate dbt build --select {model[1]}", RUNBOOK_MODEL)
+        return Mend(f"lockgate dbt build --select +{model[1]}", RUNBOOK_MODEL)
     if "DbtError" in said:
         return Mend("lockgate dbt parse", RUNBOOK_MODEL)
     if "knows no mart" in said:

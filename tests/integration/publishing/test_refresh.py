@@ -90,7 +90,7 @@ def test_a_model_that_the_warehouse_refuses_is_told_where_nothing_is_stale(bench
     bench.mart = replace(bench.mart, fault="Syntax error")
     report = run(bench)
     assert report.error == f"{bench.mart.name} cannot be built: Syntax error"
-    assert report.mend == Mend(f"lockgate dbt build --select {bench.mart.name}", "docs/runbooks/model-broken.md")
+    assert report.mend == Mend(f"lockgate dbt build --select +{bench.mart.name}", "docs/runbooks/model-broken.md")
     assert bench.published() == {1: 10}
 
 

@@ -65,7 +65,7 @@ KINDS: dict[str, tuple[Mend, str]] = {
     "a mart's shape": (mends.again("minute", mends.RUNBOOK_SHAPE), "lockgate tick"),
     "a model does not build": (
         mends.of_unbuilt("push_sizes_hour", "dbt"),
-        "lockgate dbt build --select push_sizes_hour",
+        "lockgate dbt build --select +push_sizes_hour",
     ),
     "a Spark job fails": (mends.of_unbuilt("actor_sessions", "spark"), "lockgate tick --hour"),
     "old and new differ": (mends.of_comparison(), "lockgate recon show"),
@@ -73,7 +73,7 @@ KINDS: dict[str, tuple[Mend, str]] = {
     "a type that does not hold": (error("ContractChangedError"), "lockgate contract diff"),
     "a contract that cannot be read": (error("ContractError"), "lockgate doctor"),
     "pairs that cannot be read": (error("PairsError"), "lockgate doctor"),
-    "a model cannot be compiled": (error("WorkerError", DBT), "lockgate dbt build --select push_sizes_hour"),
+    "a model cannot be compiled": (error("WorkerError", DBT), "lockgate dbt build --select +push_sizes_hour"),
     "the project cannot be parsed": (error("WorkerError", "marts: DbtError: dbt parse: …"), "lockgate dbt parse"),
     "Dagster knows other marts": (error("Failure", "the worker knows no mart x"), "lockgate restart dagster-code"),
     "a minute's run died": (mends.of_job("minute_tick"), "lockgate tick"),
