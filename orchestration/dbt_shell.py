@@ -38,7 +38,8 @@ def dbt(context: typer.Context) -> None:
 
     asks = any(argument in _ASKING for argument in context.args) and not {"-h", "--help"} & set(context.args)
     variables = dbt_env(running() if asks else Settings())
-    command = [sys.executable, "-m", "dbt.cli.main", *context.args]
+    # Not by `-m`: the package imports that module itself, and Python warns of it.
+    command = [sys.executable, "-c", "from dbt.cli.main import cli; cli(prog_name='lockgate dbt')", *context.args]
     os.execve(sys.executable, command, {**os.environ, **variables})
 
 

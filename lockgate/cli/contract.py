@@ -35,9 +35,9 @@ def diff(
     against: Annotated[
         str | None, typer.Option(help="A git revision, or a folder; default: the versions that were accepted.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the changes for machines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it for machines.")] = False,
 ) -> None:
-    """Show what changed in contracts, what each change does, and whom it touches and breaks. Exit code 1 where one breaks.
+    """Show what changed in contracts, what each change does, and whom it touches and breaks. Exits with 1 where one breaks.
 
     No server is asked: the SQL of models and suites is held against empty tables in an engine of its own.
     """

@@ -15,7 +15,7 @@ from lockgate.settings import Settings
 
 
 def doctor() -> None:
-    """Say what is missing or wrong on this machine, and the mend. Exit code 1 if anything is."""
+    """Say what is missing or wrong on this machine, and the mend. Exits with 1 where anything is."""
     settings, wrong = Settings(), 0
     for finding in (*_edited(settings), *diagnose(settings)):
         typer.secho(f"{'✓' if finding.ok else '✗'} ", fg="green" if finding.ok else "red", nl=False)

@@ -95,8 +95,19 @@ app = typer.Typer(
 )
 
 
+def say_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"lockgate {version('lockgate')}")
+        raise typer.Exit
+
+
 @app.callback()
 def common(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=say_version, is_eager=True, help="Say the version, and end.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", envvar="LOCKGATE_DEBUG", help="Show tracebacks of errors.")] = False,
 ) -> None:
     """Kafka to ClickHouse every minute, gated and reconciled."""

@@ -54,7 +54,7 @@ def list_(
     until: Until = None,
     as_json: Json = False,
 ) -> None:
-    """How many messages there are, by stream and reason; those that were discarded are left out."""
+    """Count messages by stream and reason; those that were discarded are left out."""
     with open_platform(running()) as platform:
         wanted = [stream] if stream else list(platform.contracts)
         groups = Quarantine(platform.warehouse, platform.postgres).groups(
@@ -83,7 +83,7 @@ def show(
     limit: Annotated[int, typer.Option(min=1, max=1_000, help="How many, the newest first.")] = 5,
     characters: Annotated[int, typer.Option(min=1, help="Of each message, at most.")] = 1_000,
 ) -> None:
-    """Messages as they came, with what became of them in replays. They may hold personal data: not for tickets.
+    """Show messages as they came, with what became of them in replays. They may hold personal data: not for tickets.
 
     Only what can be printed is: control characters and bytes that are no UTF-8 are written out.
     """

@@ -44,7 +44,7 @@ def run(
 
 @app.command()
 def show(run_id: Run = None, as_json: Json = False) -> None:
-    """The verdict of a run. Exits with 1 where it was not level, with 2 where there is no such run."""
+    """Show the verdict of a run. Exits with 1 where it was not level, with 2 where there is no such run."""
     settings = Settings()
     verdict = _saved(settings, run_id)
     _print(settings, verdict, as_json)

@@ -52,9 +52,7 @@ def _up(settings: Settings, with_dagster: bool, with_worker: bool) -> None:
 
 def _up_detached(settings: Settings, options: list[str]) -> None:
     from lockgate.embedded.environment import inherited, settings_environment
-    from lockgate.embedded.errors import StackError
     from lockgate.embedded.files import make_home
-    from lockgate.embedded.state import read_state
 
     make_home(settings.home_dir)
     log = settings.logs_dir / "supervisor.log"
@@ -68,6 +66,20 @@ def _up_detached(settings: Settings, options: list[str]) -> None:
             env=inherited(settings_environment(settings)),
             start_new_session=True,
         )
+    try:
+        _follow_start(settings, supervisor, log, said_from)
+    except KeyboardInterrupt:
+        supervisor.terminate()  # it stops what it has started; were it left alone, it would go on starting unseen
+        supervisor.wait()
+        _say("interrupted: the stack is stopped")
+        raise typer.Exit(130) from None
+
+
+def _follow_start(settings: Settings, supervisor: subprocess.Popen[bytes], log: Path, said_from: int) -> None:
+    """Print what the supervisor says until all is healthy. Raises StackError, or Exit where it said why it failed."""
+    from lockgate.embedded.errors import StackError
+    from lockgate.embedded.state import read_state
+
     with log.open() as lines:
         lines.seek(said_from)
         while True:
@@ -117,8 +129,8 @@ def _wait_until_gone(home: Path, pid: int) -> None:
         time.sleep(0.1)
 
 
-def status(as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False) -> None:
-    """Show what runs, and the open alerts. Exit code 0 if all services are healthy, else 1."""
+def status(as_json: Annotated[bool, typer.Option("--json", help="Print it for machines.")] = False) -> None:
+    """Show what runs, and the open alerts. Exits with 1 where a service is not healthy."""
     from lockgate.embedded.state import read_state
     from lockgate.settings import Settings
 

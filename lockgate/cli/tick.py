@@ -24,7 +24,7 @@ def tick(
     hour: Annotated[
         bool, typer.Option("--hour", help="Bring the marts of the hour up to date instead, Spark's among them.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report for machines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it for machines.")] = False,
 ) -> None:
     """One minute's work now: land, gate, build, gate, publish. Exits with 1 where anything needs a person."""
     settings, report = running(), TickReport()

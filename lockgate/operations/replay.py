@@ -55,6 +55,7 @@ class ReplayResult:
     interrupted: bool
     seconds: float
     oversized_path: Path | None = None
+    resumed_oversized: int = 0  # of the lines that were there from before: too long, and kept beside
     empty_files: tuple[str, ...] = ()  # those without a single line
 
     @property
@@ -198,7 +199,7 @@ def replay(
         Sending(producer, contract.topic, folder / "oversized.ndjson", start.lines),
         _Plan(contract, files, repeat, shift),
         progress_file,
-        start.lines,
+        start,
         on_progress or (lambda _progress: None),
         stop or (lambda: False),
     )
@@ -221,7 +222,7 @@ class _Run:
         sending: Sending,
         plan: _Plan,
         progress_file: ProgressFile,
-        skip: int,
+        start: Position,
         on_progress: Callable[[ReplayProgress], None],
         stop: Callable[[], bool],
     ) -> None:
@@ -229,7 +230,7 @@ class _Run:
         self._plan = plan
         self._reading = _Reading(plan)
         self._progress_file = progress_file
-        self._skip = skip
+        self._start, self._skip = start, start.lines
         self._on_progress = on_progress
         self._stop = stop
         self._started = time.monotonic()
@@ -305,7 +306,8 @@ class _Run:
     def _save(self) -> None:
         self._saved = time.monotonic()
         shift = int(self._plan.shift.total_seconds()) if self._plan.shift is not None else None
-        self._progress_file.save(Position(self._sending.settled_position(), shift))
+        oversized = self._start.oversized + self._sending.oversized
+        self._progress_file.save(Position(self._sending.settled_position(), shift, oversized))
 
     def _result(self, topic_id: uuid.UUID, unconfirmed: int, interrupted: bool) -> ReplayResult:
         sending = self._sending
@@ -321,6 +323,7 @@ class _Run:
             failed=sending.failed,
             unconfirmed=unconfirmed,
             resumed_lines=self._skip,
+            resumed_oversized=self._start.oversized,
             unreadable=self._reading.unreadable,
             interrupted=interrupted,
             seconds=time.monotonic() - self._started,

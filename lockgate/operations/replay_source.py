@@ -110,6 +110,7 @@ class Position:
 
     lines: int = 0
     shift_seconds: int | None = None  # a resumed replay must move times by as much as before
+    oversized: int = 0  # lines among them that are longer than the topic takes
 
 
 class ProgressFile:

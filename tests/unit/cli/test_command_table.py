@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,6 +53,17 @@ def test_an_error_is_one_sentence_with_what_to_do(tmp_path: Path) -> None:
     done = lockgate("logs", "broker", home=tmp_path)
     assert done.returncode == 1
     assert done.stderr == f"error: there is no log of 'broker' in {tmp_path}/logs; there are: none yet\n"
+
+
+def test_the_version_is_said(tmp_path: Path) -> None:
+    assert lockgate("--version", home=tmp_path).stdout == f"lockgate {version('lockgate')}\n"
+
+
+@pytest.mark.parametrize(("lines", "shown"), [("0", ""), ("1", "third\n"), ("2", "second\nthird\n")])
+def test_logs_shows_as_many_lines_as_asked(tmp_path: Path, lines: str, shown: str) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "broker.log").write_text("first\nsecond\nthird\n")
+    assert lockgate("logs", "broker", "-n", lines, home=tmp_path).stdout == shown
 
 
 def test_debug_shows_where_it_came_from(tmp_path: Path) -> None:
@@ -121,3 +135,21 @@ def test_status_shows_the_open_alerts_and_no_others(tmp_path: Path) -> None:
     assert "marts/a" not in shown
     (alert,) = json.loads(lockgate("status", "--json", home=tmp_path).stdout)["alerts"]
     assert (alert["what"], alert["owner"]) == ("check gate of marts/b", "team-a")
+
+
+def _helps(name: str, command: Any) -> Iterator[tuple[str, str]]:
+    yield name, (command.help or "").partition("\n")[0]
+    for parameter in command.params:
+        if parameter.name != "help":
+            yield f"{name} {parameter.name}", getattr(parameter, "help", None) or ""
+    for below, one in getattr(command, "commands", {}).items():
+        yield from _helps(f"{name} {below}", one)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_help_is_a_sentence(name: str) -> None:
+    """And exit codes are told in one way."""
+    for what, text in _helps(name, load(name)):
+        assert "." in text[-90:], f"{what}: {text!r}"
+        assert text[0].isupper(), f"{what}: {text!r}"
+        assert "Exit code" not in text, f"{what}: {text!r}"
