@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -28,7 +29,12 @@ _INTERRUPTED = 130  # what shells give a command that Ctrl-C ended
 
 def demo(
     duration: Annotated[
-        str | None, typer.Option("--for", metavar="5m", help="End by itself after so long; else when interrupted.")
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="5m",
+            help="End by itself after so long, but not before all is sent; else when interrupted.",
+        ),
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the summary there, for machines.")] = None,
     data: Annotated[Path | None, typer.Option(help="Replay this folder of events instead of the sample.")] = None,
@@ -45,27 +51,29 @@ def demo(
     from demo.outcome import expected_quarantine
     from demo.run import await_outcome, feed, running_stack
     from demo.screen import DemoScreen, addresses, console_of, hour_summary, summary
-    from lockgate.contracts import load_contracts, parse_duration
+    from lockgate.cli.times import duration as parsed
+    from lockgate.contracts import load_contracts
     from lockgate.operations.replay import parse_rate
-    from lockgate.operations.replay_source import source_files
+    from lockgate.operations.replay_source import require_events
     from lockgate.settings import Settings
     from lockgate.signals import wait_until_set
 
     began = time.monotonic()
     settings, faults = Settings(), Faults.parse(fault or [])
-    seconds = parse_duration(duration).total_seconds() if duration else None
+    seconds = parsed(duration).total_seconds() if duration else None
     rate = parse_rate(stream_rate) if stream_rate else None
     if data is not None:
-        source_files(data)  # a wrong path is said before anything is started
+        require_events(data)  # a wrong path, or one without events, is said before anything is started
     settings = demo_settings(settings, load_contracts(settings.contracts)[EVENTS], data)
     ending, screen = Ending(None if seconds is None else began + seconds), DemoScreen(console_of(sys.stdout))
     ending.listen()
     stop, deadline = ending.stop, ending.deadline
     with _told_if_not_started(screen, ending), running_stack(settings, faults, screen, ending):
         fed = feed(settings, data, rate, screen, ending)
-        expected = expected_quarantine((source.contract.stream, source.expected) for source, _ in fed)
-        outcome = await_outcome(settings, expected, screen, stop, deadline)
-        summary(screen.console, outcome, [result for _, result in fed])
+        expected = expected_quarantine((one.source.contract.stream, one.source.expected) for one in fed)
+        not_sent = tuple(one.problem for one in fed if one.problem)
+        outcome = replace(await_outcome(settings, expected, screen, stop, deadline), not_sent=not_sent)
+        summary(screen.console, outcome, [one.result for one in fed])
         addresses(screen.console, settings, outcome)
         hour = Hour()
         write = partial(_write, json_file, outcome, began)

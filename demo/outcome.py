@@ -93,6 +93,7 @@ class Outcome:
     streams: Sequence[StreamOutcome]
     marts: Sequence[MartOutcome]
     reconciliation: Reconciliation | None
+    not_sent: Sequence[str] = ()  # why not all events of a replay are in their topic
 
     @property
     def waiting_for(self) -> list[str]:
@@ -112,7 +113,8 @@ class Outcome:
     @property
     def problems(self) -> list[str]:
         """What is not right; what is still under way counts, too."""
-        found = [f"{s.stream}: {s.lost:,} events lost" for s in self.streams if s.lost]
+        found = list(self.not_sent)
+        found += [f"{s.stream}: {s.lost:,} events lost" for s in self.streams if s.lost]
         found += [f"{s.stream}: {s.doubled:,} offsets doubled" for s in self.streams if s.doubled]
         found += [
             f"{s.stream}: {count:,} events not in quarantine for {reason}"

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -33,7 +34,7 @@ from lockgate.embedded.state import read_state
 from lockgate.embedded.supervisor import Supervisor
 from lockgate.operations.platform import open_platform
 from lockgate.operations.prepare import prepare
-from lockgate.operations.replay import ReplayProgress, ReplayResult, replay
+from lockgate.operations.replay import ReplayFailed, ReplayProgress, ReplayResult, replay
 from lockgate.operations.seal import seal
 from lockgate.settings import Settings
 from lockgate.signals import wait_until_set
@@ -134,27 +135,45 @@ def _legacy_child(settings: Settings, faults: Faults) -> Iterator[None]:
             child.wait()
 
 
-def feed(
-    settings: Settings, data: Path | None, rate: float | None, screen: Screen, ending: Ending
-) -> list[tuple[Input, ReplayResult]]:
+@dataclass(frozen=True)
+class Fed:
+    """One replay of the demo. `problem`: why not all of it is in the topic; the rest is."""
+
+    source: Input
+    result: ReplayResult
+    problem: str | None = None
+
+
+def feed(settings: Settings, data: Path | None, rate: float | None, screen: Screen, ending: Ending) -> list[Fed]:
     """Topics and tables, all replays, then the seal. Ends early where the demo is to end; then nothing is sealed.
 
-    A demo that is run again goes on where the last one stopped, so that no event is sent twice by accident.
-    Raises ReplayError, ClientError, ContractError.
+    A demo that is run again goes on where the last one stopped, so that no event is sent twice by accident. A file that
+    breaks off does not end it. Raises ReplayError, ClientError, ContractError.
     """
     contracts = load_contracts(settings.contracts)
-    done: list[tuple[Input, ReplayResult]] = []
+    done: list[Fed] = []
     for source in inputs(settings, contracts, data):
         show = screen.replaying(source.title)
-        result = replay(
-            settings, source.contract, source.path, rate=rate, resume=True, on_progress=show, stop=lambda: ending.is_due
-        )
+        try:
+            result = replay(
+                settings,
+                source.contract,
+                source.path,
+                rate=rate,
+                resume=True,
+                on_progress=show,
+                stop=lambda: ending.is_due,
+            )
+            done.append(Fed(source, result))
+        except ReplayFailed as error:
+            result = error.result
+            done.append(Fed(source, result, str(error)))
+            screen.say(f"problem: {error}")
         screen.replayed(result)
-        done.append((source, result))
         if result.interrupted:
             return done
     now = datetime.now(UTC)
-    replayed = list(dict.fromkeys(source.contract.stream for source, _ in done))
+    replayed = list(dict.fromkeys(fed.source.contract.stream for fed in done))
     for stream in replayed:  # a stream of the user's own is not ours to seal
         seal(settings, stream, now, by="lockgate demo")
     screen.say(f"sealed {', '.join(replayed)}: nothing older than now will come, so all windows settle")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import Literal, TextIO
 
 from rich import box
 from rich.console import Console
@@ -54,15 +54,18 @@ class DemoScreen:
     def _line(self, title: str, at: ReplayProgress) -> None:
         if time.monotonic() - self._last_line >= _LINE_SECONDS:
             self._last_line = time.monotonic()
-            self.say(f"{title}: {at.produced:,} events, {at.produced / max(at.seconds, 1e-9):,.0f}/s")
+            self.say(f"{title}: {at.produced:,} events{rate_of(at.produced, at.seconds)}")
 
     def replayed(self, result: ReplayResult) -> None:
         self.close()
+        if result.resumed_lines and not result.lines:
+            self.say(f"{result.topic}: nothing new, {result.resumed_lines:,} events are there from an earlier demo")
+            return
         before = f", {result.resumed_lines:,} were there from an earlier demo" if result.resumed_lines else ""
         large = f", {result.oversized:,} too large for it: kept in {result.oversized_path}" if result.oversized else ""
         self.say(
             f"{result.produced:,} events ({result.bytes / 1e6:,.1f} MB) in {result.topic}"
-            f" at {result.events_per_second:,.0f}/s{before}{large}"
+            f"{rate_of(result.produced, result.seconds)}{before}{large}"
         )
 
     def waiting(self, for_what: Sequence[str]) -> None:
@@ -78,6 +81,11 @@ class DemoScreen:
             self._bar = None
 
 
+def rate_of(events: int, seconds: float) -> str:
+    """` at 1,234/s`; nothing where that says nothing."""
+    return f" at {events / seconds:,.0f}/s" if events and seconds >= 1 else ""
+
+
 def console_of(stream: TextIO) -> Console:
     """For a person's terminal as wide as it is; into a file or a pipe as wide as the tables need."""
     return Console(file=stream) if stream.isatty() else Console(file=stream, width=120)
@@ -85,11 +93,13 @@ def console_of(stream: TextIO) -> Console:
 
 def summary(console: Console, outcome: Outcome, replays: Sequence[ReplayResult]) -> None:
     """The small table of what happened, and what is not right."""
-    streams = Table(box=box.SIMPLE_HEAD, title="events", title_justify="left")
+    streams = _table("events")
     for column in ("stream", "in topic", "landed", "quarantined", "duplicates", "lost", "doubled", "too large"):
-        streams.add_column(column, justify="left" if column == "stream" else "right")
+        _add_column(streams, column, "left" if column == "stream" else "right")
     for stream in outcome.streams:
-        oversized = sum(result.oversized for result in replays if result.stream == stream.stream)
+        oversized = sum(
+            result.oversized + result.resumed_oversized for result in replays if result.stream == stream.stream
+        )
         quarantined = sum(stream.quarantined.values())
         counts = (
             stream.in_topic,
@@ -110,6 +120,15 @@ def summary(console: Console, outcome: Outcome, replays: Sequence[ReplayResult])
     _problems(console, outcome.problems)
 
 
+def _table(title: str) -> Table:
+    return Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, collapse_padding=True)
+
+
+def _add_column(table: Table, heading: str, justify: Literal["left", "right"]) -> None:
+    """On a narrow terminal headings break between words, and what is too long folds: nothing is cut."""
+    table.add_column(heading, justify=justify, overflow="fold", min_width=max(map(len, heading.split())))
+
+
 def hour_summary(console: Console, hour: Hour) -> None:
     """What the hour's run published, Spark's marts among it, and what is not right."""
     if hour.marts:
@@ -118,9 +137,9 @@ def hour_summary(console: Console, hour: Hour) -> None:
 
 
 def _marts(title: str, found: Sequence[MartOutcome]) -> Table:
-    marts = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    marts = _table(title)
     for column in ("mart", "hours published", "stale", "last gate", "published", "freshness"):
-        marts.add_column(column)
+        _add_column(marts, column, "left")
     for mart in found:
         gate = {None: "none yet", True: "passed", False: "[red]failed[/]"}[mart.last_gate_passed]
         marts.add_row(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 from expectations.rules import PER_MILLION, Rule, Suite
@@ -148,4 +149,7 @@ def _json(value: Any) -> Any:
         return value.decode("utf-8", "replace")
     if isinstance(value, list | tuple):
         return [_json(v) for v in value]
+    if isinstance(value, Decimal):
+        whole = value.is_finite() and value == value.to_integral_value()
+        return f"{value:.0f}" if whole else str(value)  # 24276, not 24276.000000000
     return str(value)

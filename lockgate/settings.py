@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -103,6 +103,14 @@ def _kafka_faults(protocol: str, mechanism: str | None, given: set[str]) -> Iter
             yield f"KAFKA_SASL_MECHANISM is {mechanism}, so nobody would use {_listed(unused)}: take it out"
     if len(certificate & given) == 1:
         yield f"a certificate and its key belong together: {_listed(certificate - given)} is missing"
+
+
+def _has_usable_port(parts: SplitResult) -> bool:
+    """No port at all will do, too: the protocol's own is taken then."""
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
 
 
 def _listed(variables: set[str]) -> str:
@@ -298,6 +306,12 @@ class Settings(BaseSettings):
     def embedded_postgres(self) -> bool:
         return self.postgres_url is None
 
+    @property
+    def embedded_services(self) -> frozenset[str]:
+        """The servers that the stack runs itself, and the worker, by their names in `lockgate status`."""
+        own = {"broker": self.embedded_kafka, "warehouse": self.embedded_clickhouse, "postgres": self.embedded_postgres}
+        return frozenset({"worker", *(name for name, embedded in own.items() if embedded)})
+
     def kafka(self) -> dict[str, Any]:
         """The librdkafka settings that every producer, consumer and admin client starts from.
 
@@ -335,7 +349,7 @@ class Settings(BaseSettings):
         if self.clickhouse_url is None:
             return Endpoint("127.0.0.1", self.clickhouse_port, user, self.secret("clickhouse", user))
         parts = urlsplit(self.clickhouse_url.get_secret_value())
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if parts.scheme not in ("http", "https") or not parts.hostname or not _has_usable_port(parts):
             raise SettingsError("CLICKHOUSE_URL must look like http://user:password@host:8123")
         secure = parts.scheme == "https"
         return Endpoint(
@@ -352,7 +366,8 @@ class Settings(BaseSettings):
             password = quote(self.secret("postgres", "lockgate"), safe="")
             return f"postgresql://lockgate:{password}@127.0.0.1:{self.postgres_port}/{database}"
         parts = urlsplit(self.postgres_url.get_secret_value())
-        if parts.scheme not in ("postgresql", "postgres") or parts.path not in ("", "/"):
+        schemes = ("postgresql", "postgres")
+        if parts.scheme not in schemes or parts.path not in ("", "/") or not _has_usable_port(parts):
             raise SettingsError("POSTGRES_URL must look like postgresql://user:password@host:5432, without a database")
         query = f"?{parts.query}" if parts.query else ""
         return f"postgresql://{parts.netloc}/{database}{query}"

@@ -10,15 +10,36 @@ import sys
 
 import typer
 
+# dbt's commands that ask the warehouse; the others (parse, ls, …) need no stack.
+_ASKING = frozenset(
+    (
+        "build",
+        "clone",
+        "compile",
+        "freshness",
+        "retry",
+        "run",
+        "run-operation",
+        "seed",
+        "show",
+        "snapshot",
+        "source",
+        "test",
+    )
+)
+
 
 def dbt(context: typer.Context) -> None:
     """Run dbt against the stack's warehouse; builds go to candidate_dev, never to what people read."""
     # Here and not above: `lockgate --help` reads this file for the sentence above, and must not wait for the rest.
+    from lockgate.embedded.running import running
     from lockgate.settings import Settings
     from orchestration.worker.environment import dbt_env
 
-    variables = dbt_env(Settings())
-    command = [sys.executable, "-m", "dbt.cli.main", *context.args]
+    asks = any(argument in _ASKING for argument in context.args) and not {"-h", "--help"} & set(context.args)
+    variables = dbt_env(running() if asks else Settings())
+    # Not by `-m`: the package imports that module itself, and Python warns of it.
+    command = [sys.executable, "-c", "from dbt.cli.main import cli; cli(prog_name='lockgate dbt')", *context.args]
     os.execve(sys.executable, command, {**os.environ, **variables})
 
 

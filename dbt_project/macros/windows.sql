@@ -34,10 +34,10 @@
   {{ return(build.windows[mart]) }}
 {%- endmacro %}
 
-{#- Whether this run builds `mart` too, so that its candidate is fresher than what is published. -#}
+{#- Whether this run builds windows of `mart` too, so that its candidate is fresher than what is published. -#}
 {% macro lockgate_builds(mart) -%}
   {%- set build = var('lockgate', none) -%}
-  {{ return(build is not none and mart in build.windows) }}
+  {{ return(build is not none and (build.windows[mart] | default([]) | length) > 0) }}
 {%- endmacro %}
 
 {#- 64 bits wide, because the end of `from_then_on` may lie beyond 2106, where DateTime ends. -#}

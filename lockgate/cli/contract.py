@@ -15,6 +15,7 @@ import spark_jobs
 from expectations.statements import every_suite
 from lockgate.contracts import ContractError, baseline, load_contracts
 from lockgate.contracts.changes import Effect
+from lockgate.embedded.running import running
 from lockgate.impact.dbt_files import read_project
 from lockgate.impact.judging import Judged, judge
 from lockgate.impact.readers import Sources
@@ -34,9 +35,9 @@ def diff(
     against: Annotated[
         str | None, typer.Option(help="A git revision, or a folder; default: the versions that were accepted.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the changes for machines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it for machines.")] = False,
 ) -> None:
-    """Show what changed in contracts, what each change does, and whom it touches and breaks. Exit code 1 where one breaks.
+    """Show what changed in contracts, what each change does, and whom it touches and breaks. Exits with 1 where one breaks.
 
     No server is asked: the SQL of models and suites is held against empty tables in an engine of its own.
     """
@@ -110,7 +111,7 @@ def fill(
 
     Safe to interrupt and to repeat. Values that do not fit, and events whose bytes have expired, are counted and said.
     """
-    settings, total, skipped = Settings(), Counts(), 0
+    settings, total, skipped = running(), Counts(), 0
     with open_platform(settings) as platform:
         made = platform.contract(stream)
         if attribute not in made.attributes:

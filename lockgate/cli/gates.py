@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from lockgate.embedded.running import running
 from lockgate.operations.accept import Review, review
 from lockgate.operations.accept import accept as accept_reviewed
 from lockgate.operations.platform import open_platform
-from lockgate.settings import Settings
 
 gates = typer.Typer(help="What landed and has not passed its gate.", no_args_is_help=True)
 
@@ -29,7 +29,7 @@ def accept(
     """Judge what landed anew, show what is held back and why, and let exactly that be built from. Recorded, with the reason."""
     if not why.strip():
         raise typer.BadParameter("say why: it is kept beside your name", param_hint="--why")
-    with open_platform(Settings()) as platform:
+    with open_platform(running()) as platform:
         reviewed = review(platform, stream)
         _show(reviewed)
         if not yes:

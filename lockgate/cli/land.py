@@ -13,6 +13,7 @@ import typer
 from lockgate.cli.tick import print_landed
 from lockgate.cli.times import between, duration, known
 from lockgate.core.offsets import OffsetRange
+from lockgate.embedded.running import running
 from lockgate.landing.raw_bytes import let_go_of_raw
 from lockgate.landing.replay import Replayed
 from lockgate.landing.resume import Resumer
@@ -23,7 +24,6 @@ from lockgate.operations.proof import prover
 from lockgate.operations.replays import replayer, sweep_all
 from lockgate.operations.tick import TickReport
 from lockgate.operations.tick import land as land_streams
-from lockgate.settings import Settings
 
 land = typer.Typer(help="Landing by hand, partitions that have stopped, landing anew.", no_args_is_help=True)
 
@@ -37,7 +37,7 @@ def now(
 ) -> None:
     """Land what Kafka has now, and nothing else of a tick. Any number of these may run at once, here and on other machines: they
     share what there is to land. Exits with 1 where anything needs a person."""
-    settings = Settings()
+    settings = running()
     if workers:
         settings = settings.model_copy(update={"landing_workers": workers})
     with open_platform(settings) as platform:
@@ -54,7 +54,7 @@ def now(
 @land.command("stopped")
 def stopped() -> None:
     """List the partitions that land no further, since when and why."""
-    with open_platform(Settings()) as platform:
+    with open_platform(running()) as platform:
         rows = platform.log.stopped()
     for row in rows:
         print(
@@ -75,7 +75,7 @@ def resume(
     ] = None,
 ) -> None:
     """Go on with a stopped partition. The offsets that are skipped are given up for good: who said so is recorded, and why."""
-    settings, by = Settings(), getpass.getuser()
+    settings, by = running(), getpass.getuser()
     with open_platform(settings) as platform:
         done = Resumer(settings, platform.batches, Decisions(platform.postgres), by).resume(topic, partition, why, at)
     print(
@@ -88,7 +88,7 @@ def resume(
 @land.command("decisions")
 def decisions(limit: Annotated[int, typer.Option(help="How many, the newest first.")] = 20) -> None:
     """List what was decided about stopped partitions: who, when, why, and which offsets were given up."""
-    with open_platform(Settings()) as platform:
+    with open_platform(running()) as platform:
         rows = Decisions(platform.postgres).recent(limit)
     for row in rows:
         ranges = ", ".join(f"{first}…{end - 1}" for first, end in row["lost"]) or "none"
@@ -128,7 +128,7 @@ def replay(
         raise typer.BadParameter("--offsets goes with --partition, and without times", param_hint="--offsets")
     if not by_offsets and (partition is not None or not since or not until):
         raise typer.BadParameter("give --from and --to, or --partition and --offsets", param_hint="--from")
-    with open_platform(Settings()) as platform:
+    with open_platform(running()) as platform:
         known(platform.contracts, stream)
         platform.contract(stream)
         lander = replayer(platform, stream, getpass.getuser(), print)
@@ -169,7 +169,7 @@ def replays(
     as_json: Annotated[bool, typer.Option("--json", help="Print it for machines.")] = False,
 ) -> None:
     """List replays: what was asked for, by whom, and how far each has come."""
-    with open_platform(Settings()) as platform:
+    with open_platform(running()) as platform:
         rows = Replays(platform.postgres, platform.holder, platform.settings.lease_seconds).recent(limit)
     if as_json:
         print(json.dumps([vars(row) for row in rows], default=str))
@@ -187,7 +187,7 @@ def replays(
 @land.command("abandon")
 def abandon(number: Annotated[int, typer.Argument(help="The replay, as `lockgate land replays` lists it.")]) -> None:
     """Give up a replay that is not swapped in: nothing of it will ever be seen."""
-    with open_platform(Settings()) as platform:
+    with open_platform(running()) as platform:
         Replays(platform.postgres, platform.holder, platform.settings.lease_seconds).abandon(number)
     print(f"replay {number} is abandoned; what it wrote is removed with the next sweep")
 
@@ -197,7 +197,7 @@ def sweep(
     older_than: Annotated[str, typer.Option(help="Verified or abandoned so long ago: 90m, 12h, 1d.")] = "1d",
 ) -> None:
     """Delete rows that replays have replaced, and raw bytes older than their contracts keep them. Dagster does it each night."""
-    with open_platform(Settings()) as platform:
+    with open_platform(running()) as platform:
         swept = sweep_all(platform, duration(older_than))
         let_go = {s: let_go_of_raw(platform.warehouse, contract) for s, contract in platform.contracts.items()}
     for one in swept:
@@ -225,7 +225,7 @@ def write_off(
     if not why.strip():
         raise typer.BadParameter("say why: it is kept beside your name", param_hint="--why")
     by = getpass.getuser()
-    with open_platform(Settings()) as platform:
+    with open_platform(running()) as platform:
         known(platform.contracts, stream)
         proof = prover(platform, stream).arrived(between(since, until))
         for problem in proof.problems:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def logs(
     service: Annotated[str, typer.Argument(help="As `lockgate status` names it, or `supervisor`.")],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as more is written.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines.")] = 100,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines.")] = 100,
 ) -> None:
     """Show the log of one service."""
     from lockgate.embedded.errors import StackError
@@ -26,7 +26,8 @@ def logs(
     if not log.is_file():
         known = ", ".join(sorted(path.stem for path in folder.glob("*.log"))) or "none yet"
         raise StackError(f"there is no log of {service!r} in {folder}; there are: {known}")
-    typer.echo(last_lines(log, lines, at_most_bytes=max(lines, 1) * 400))
+    if lines:
+        typer.echo(last_lines(log, lines, at_most_bytes=lines * 400))
     if follow:
         _follow(log)
 

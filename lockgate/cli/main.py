@@ -21,7 +21,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "logs": ("lockgate.cli.logs:logs", "Show the log of one service."),
     "doctor": ("lockgate.cli.doctor:doctor", "Say what is missing or wrong on this machine, and the mend."),
     "prepare": ("lockgate.cli.tick:prepare", "Make topics and tables that the first tick needs."),
-    "tick": ("lockgate.cli.tick:tick", "One minute's work now: land, gate, build, publish."),
+    "tick": ("lockgate.cli.tick:tick", "One minute's work now, or the hour's: land, gate, build, publish."),
+    "backfill": ("lockgate.cli.backfill:backfill", "Build event hours of marts anew, by hand."),
     "seal": ("lockgate.cli.seal:seal", "Say that a stream is complete up to a time."),
     "land": ("lockgate.cli.land:land", "Landing by hand, partitions that have stopped, landing anew."),
     "proof": ("lockgate.cli.proof:proof", "Whether everything that arrived is there, hour by hour."),
@@ -94,8 +95,19 @@ app = typer.Typer(
 )
 
 
+def say_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"lockgate {version('lockgate')}")
+        raise typer.Exit
+
+
 @app.callback()
 def common(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=say_version, is_eager=True, help="Say the version, and end.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", envvar="LOCKGATE_DEBUG", help="Show tracebacks of errors.")] = False,
 ) -> None:
     """Kafka to ClickHouse every minute, gated and reconciled."""

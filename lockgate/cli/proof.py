@@ -10,9 +10,9 @@ import typer
 
 from lockgate.cli.times import between, known
 from lockgate.core.proofs import HourProof, Tally
+from lockgate.embedded.running import running
 from lockgate.operations.platform import open_platform
 from lockgate.operations.proof import Verdict, prove, total
-from lockgate.settings import Settings
 
 _HEAD = (
     f"{'arrived (UTC)':<17} {'partition':<24} {'offsets':<25} {'landed':>11} {'quarantined':>11} {'discarded':>9}"
@@ -36,7 +36,7 @@ def proof(
     the hour in which its batch begins.
     """
     when = between(since, until)
-    with open_platform(Settings()) as platform:
+    with open_platform(running()) as platform:
         wanted = [known(platform.contracts, stream).stream] if stream else list(platform.contracts)
         verdicts = [prove(platform, name, when) for name in wanted]
     if as_json:

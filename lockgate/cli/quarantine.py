@@ -13,11 +13,11 @@ import typer
 from lockgate.cli.land import print_replayed
 from lockgate.cli.times import known, utc
 from lockgate.core.printing import printable
+from lockgate.embedded.running import running
 from lockgate.landing.quarantine import Message, NothingQuarantinedError, Quarantine
 from lockgate.landing.selection import Selection
 from lockgate.operations.platform import Platform, open_platform
 from lockgate.operations.replays import replayer
-from lockgate.settings import Settings
 
 quarantine = typer.Typer(help="What did not fit its contract.", no_args_is_help=True)
 
@@ -54,8 +54,8 @@ def list_(
     until: Until = None,
     as_json: Json = False,
 ) -> None:
-    """How many messages there are, by stream and reason; those that were discarded are left out."""
-    with open_platform(Settings()) as platform:
+    """Count messages by stream and reason; those that were discarded are left out."""
+    with open_platform(running()) as platform:
         wanted = [stream] if stream else list(platform.contracts)
         groups = Quarantine(platform.warehouse, platform.postgres).groups(
             [_selection(platform, name, reason, since, until) for name in wanted]
@@ -83,11 +83,11 @@ def show(
     limit: Annotated[int, typer.Option(min=1, max=1_000, help="How many, the newest first.")] = 5,
     characters: Annotated[int, typer.Option(min=1, help="Of each message, at most.")] = 1_000,
 ) -> None:
-    """Messages as they came, with what became of them in replays. They may hold personal data: not for tickets.
+    """Show messages as they came, with what became of them in replays. They may hold personal data: not for tickets.
 
     Only what can be printed is: control characters and bytes that are no UTF-8 are written out.
     """
-    with open_platform(Settings()) as platform:
+    with open_platform(running()) as platform:
         chosen = _selection(platform, stream, reason, since, until, partition, offset)
         box = Quarantine(platform.warehouse, platform.postgres)
         messages = box.messages(chosen, limit)
@@ -133,7 +133,7 @@ def replay(
 ) -> None:
     """Judge messages anew by the contract as it is now. What fits lands where it belongs: same topic, partition and offset."""
     by = getpass.getuser()
-    with open_platform(Settings()) as platform:
+    with open_platform(running()) as platform:
         chosen = _selection(platform, stream, reason, since, until, partition, offset)
         platform.contract(stream)
         print_replayed(replayer(platform, stream, by, print).quarantined(chosen))
@@ -154,7 +154,7 @@ def discard(
     if not why.strip():
         raise typer.BadParameter("say why: it is kept beside your name", param_hint="--why")
     by = getpass.getuser()
-    with open_platform(Settings()) as platform:
+    with open_platform(running()) as platform:
         chosen = _selection(platform, stream, reason, since, until, partition, offset)
         box = Quarantine(platform.warehouse, platform.postgres)
         groups = box.groups([chosen])

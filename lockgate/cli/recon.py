@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from lockgate.clients.warehouse import Warehouse
+from lockgate.embedded.running import running
 from lockgate.operations.platform import open_platform
 from lockgate.operations.reconcile import reconcile_now
 from lockgate.reconciliation.report import Reports, numbers, rewrite_report
@@ -33,7 +34,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Measure both sides now, let the gate decide, write the report. Exits with 1 where they do not stand level."""
-    settings = Settings()
+    settings = running()
     moment = since.replace(tzinfo=UTC) if since and since.tzinfo is None else since
     with open_platform(settings) as platform:
         verdict = reconcile_now(platform, moment)
@@ -43,7 +44,7 @@ def run(
 
 @app.command()
 def show(run_id: Run = None, as_json: Json = False) -> None:
-    """The verdict of a run. Exits with 1 where it was not level, with 2 where there is no such run."""
+    """Show the verdict of a run. Exits with 1 where it was not level, with 2 where there is no such run."""
     settings = Settings()
     verdict = _saved(settings, run_id)
     _print(settings, verdict, as_json)
@@ -53,7 +54,7 @@ def show(run_id: Run = None, as_json: Json = False) -> None:
 @app.command()
 def report(run_id: Run = None) -> None:
     """Write the page of a run again from what recon.* holds, and print its path."""
-    settings = Settings()
+    settings = running()
     known = _saved(settings, run_id)["run_id"]
     with Warehouse(settings.clickhouse()) as warehouse:
         print(rewrite_report(settings, warehouse, known))

@@ -26,7 +26,13 @@ _INTERRUPTED = 130  # what shells give a command that Ctrl-C ended
 
 
 def replay(
-    path: Annotated[Path, typer.Argument(metavar="FILE_OR_FOLDER", help="*.ndjson.gz, *.json.gz, *.ndjson or *.json")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE_OR_FOLDER",
+            help="A file of events (*.ndjson.gz, *.json.gz, *.ndjson, *.json), or a folder of them.",
+        ),
+    ],
     stream: Annotated[str, typer.Option(help="The stream whose events these are: a file of contracts/.")],
     rate: Annotated[str | None, typer.Option(help="Events a second at most: 500/s, 30000/m.", metavar="N/s")] = None,
     repeat: Annotated[int, typer.Option(min=1, help="Send everything so often, copies with fresh identities.")] = 1,
@@ -43,12 +49,12 @@ def replay(
 
     from rich.console import Console
 
+    from lockgate.embedded.running import running
     from lockgate.operations.replay import ReplayFailed, contract_of, parse_rate
     from lockgate.operations.replay import replay as replay_events
-    from lockgate.settings import Settings
 
     console = Console()
-    settings = Settings()
+    settings = running()
     contract = contract_of(settings, stream)
     try:
         with stopping_on_signals() as stop, progress_display(console) as on_progress:
@@ -141,13 +147,16 @@ class _Lines:
 def print_result(console: Console, result: ReplayResult) -> None:
     """What was sent, and everything that was not, in plain sentences."""
     done = "interrupted: " if result.interrupted else ""
+    rate = f", {result.events_per_second:,.0f}/s" if result.produced and result.seconds >= 1 else ""
     resumed = f", {result.resumed_lines:,} were there from before" if result.resumed_lines else ""
     say = [
         f"{done}{result.produced:,} of {result.lines:,} events of {result.files} files are in topic {result.topic}"
-        f" ({result.bytes / 1e6:,.1f} MB in {result.seconds:.1f} s, {result.events_per_second:,.0f}/s{resumed})"
+        f" ({result.bytes / 1e6:,.1f} MB in {result.seconds:.1f} s{rate}{resumed})"
     ]
     if result.oversized:
         say.append(f"{result.oversized:,} are longer than the topic takes: kept in {result.oversized_path}")
+    if result.empty_files:
+        say.append(f"without a single line: {', '.join(result.empty_files)}")
     if result.unreadable:
         say.append(f"{result.unreadable:,} could not be rewritten, so they were sent as they are")
     if result.unconfirmed:

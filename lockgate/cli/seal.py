@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 from lockgate.cli.times import utc
+from lockgate.embedded.running import running
 from lockgate.operations.seal import seal as seal_stream
 from lockgate.operations.seal import sealed_through
 from lockgate.operations.seal import withdraw as withdraw_seal
-from lockgate.settings import Settings
 
 
 def seal(
@@ -26,7 +26,7 @@ def seal(
     why: Annotated[str, typer.Option(help="The reason, for the ledger; --withdraw needs one.")] = "",
 ) -> None:
     """Say that the source is done with a stream up to a time, so that its windows settle. Alone: show what is sealed."""
-    settings, moment = Settings(), utc(through) if through else None
+    settings, moment = running(), utc(through) if through else None
     if withdraw:
         if not why.strip():
             raise typer.BadParameter("taking a promise back needs a reason", param_hint="--why")

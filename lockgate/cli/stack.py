@@ -60,9 +60,7 @@ def _up(settings: Settings, with_dagster: bool, with_worker: bool) -> None:
 
 def _up_detached(settings: Settings, options: list[str]) -> None:
     from lockgate.embedded.environment import inherited, settings_environment
-    from lockgate.embedded.errors import StackError
     from lockgate.embedded.files import make_home
-    from lockgate.embedded.state import read_state
 
     make_home(settings.home_dir)
     log = settings.logs_dir / "supervisor.log"
@@ -76,6 +74,20 @@ def _up_detached(settings: Settings, options: list[str]) -> None:
             env=inherited(settings_environment(settings)),
             start_new_session=True,
         )
+    try:
+        _follow_start(settings, supervisor, log, said_from)
+    except KeyboardInterrupt:
+        supervisor.terminate()  # it stops what it has started; were it left alone, it would go on starting unseen
+        supervisor.wait()
+        _say("interrupted: the stack is stopped")
+        raise typer.Exit(130) from None
+
+
+def _follow_start(settings: Settings, supervisor: subprocess.Popen[bytes], log: Path, said_from: int) -> None:
+    """Print what the supervisor says until all is healthy. Raises StackError, or Exit where it said why it failed."""
+    from lockgate.embedded.errors import StackError
+    from lockgate.embedded.state import read_state
+
     with log.open() as lines:
         lines.seek(said_from)
         while True:
@@ -125,8 +137,8 @@ def _wait_until_gone(home: Path, pid: int) -> None:
         time.sleep(0.1)
 
 
-def status(as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False) -> None:
-    """Show what runs, and the open alerts. Exit code 0 if all services are healthy, else 1."""
+def status(as_json: Annotated[bool, typer.Option("--json", help="Print it for machines.")] = False) -> None:
+    """Show what runs, and the open alerts. Exits with 1 where a service is not healthy."""
     from lockgate.embedded.control import state_of
     from lockgate.settings import Settings
 
@@ -135,7 +147,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="For machines.")
     if as_json:
         typer.echo(json.dumps(_as_dictionary(settings, state), indent=1))
     elif state is None or not state.is_running:
-        typer.echo(f"no stack runs in {settings.home_dir}: start it with `lockgate up`")
+        typer.echo(f"no stack runs in {settings.home_dir}: `lockgate up`")
     else:
         _print_table(settings, state)
     if not as_json:
@@ -225,7 +237,7 @@ def restart(
         float, typer.Option(min=1, help="Seconds to wait for it; it is tried again after that, too.")
     ] = 300,
 ) -> None:
-    """Stop and start one service, and wait until it is healthy. Exit code 1 as soon as it has failed to start."""
+    """Stop and start one service, and wait until it is healthy. Exits with 1 as soon as it has failed to start."""
     from lockgate.embedded import control
     from lockgate.embedded.errors import StackError
     from lockgate.embedded.state import BACKING_OFF, FAILED, HEALTHY

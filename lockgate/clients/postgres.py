@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,9 @@ from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from lockgate.clients.errors import ClientError, TransientError
+
+# The pool warns of each attempt; what comes of them is raised, once, as PostgresUnavailable.
+logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
 
 class PostgresError(ClientError):

@@ -53,6 +53,8 @@ class Mart:
     shape_differs: bool = False
     columns: Mapping[str, str] | None = None
     upstream: tuple[str, ...] = ()  # marts whose candidates it is built from, where they are in the same build
+    model: str = ""  # checksum of what it is built by: its SQL with the views and macros that it uses, or its Spark job
+    fault: str = ""  # why the warehouse would refuse its SQL as it stands now; the builder's own words
 
     @classmethod
     def of(cls, spec: Mapping[str, Any]) -> Mart:
@@ -70,6 +72,8 @@ class Mart:
             bool(spec.get("shape_differs")),
             spec.get("columns"),
             tuple(spec.get("upstream") or ()),
+            spec.get("model") or "",
+            spec.get("fault") or "",
         )
 
 

@@ -82,7 +82,7 @@ def ask(home: Path, call: str, **arguments: str) -> dict[str, Any]:
             with connection.makefile("rb") as stream:
                 answer = json.loads(stream.readline())
     except (OSError, ValueError) as error:
-        raise StackError(f"no stack answers in {home}: start it with `lockgate up`") from error
+        raise StackError(f"no stack runs in {home}: `lockgate up`") from error
     if not answer["ok"]:
         raise StackError(str(answer["message"]))
     return dict(answer)

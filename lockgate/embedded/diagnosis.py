@@ -131,12 +131,17 @@ def _embedded(settings: Settings, running: StackState | None) -> Iterator[Findin
             yield Finding(service.name, f"{service.state} {service.address}".rstrip(), mend)
         return
     yield Finding("stack", "does not run; `lockgate up` starts it")
+    seen: dict[int, Port] = {}
     for name, port in embedded_ports(settings):
-        if is_free(port.number):
+        if other := seen.get(port.number):
+            found = f"{port.number}, which {other.variable} names, too"
+            yield Finding(f"port of {name}", found, f"choose another port with {port.variable}")
+        elif is_free(port.number):
             yield Finding(f"port of {name}", f"{port.number} is free")
         else:
             found = f"{port.number} is taken by {holder(port.number)}"
             yield Finding(f"port of {name}", found, f"end that, or choose another port with {port.variable}")
+        seen[port.number] = port
 
 
 def embedded_ports(settings: Settings) -> list[tuple[str, Port]]:

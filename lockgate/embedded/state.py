@@ -68,7 +68,7 @@ def read_state(home: Path) -> StackState | None:
     """The last state written, or None where no supervisor ever ran. On a full disk it is old: see `control.state_of`."""
     try:
         return as_state(json.loads(state_file(home).read_text()))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 

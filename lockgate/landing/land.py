@@ -55,6 +55,8 @@ class Lander:
         # What a killed call committed but did not show.
         mirror(self._warehouse, self._batches.partitions(contract.stream))
         self._pipeline(contract, targets, report).run()
+        report.elsewhere = self._batches.under_way_elsewhere(contract.stream)
+        report.lag += report.elsewhere
 
     def _pipeline(self, contract: Contract, targets: Sequence[Target], report: StreamReport) -> Pipeline:
         orphans = self._batches.take_over([contract.stream])

@@ -22,6 +22,7 @@ class StreamReport:
     gaps: int = 0
     bytes: int = 0
     lag: int = 0  # offsets that Kafka had when the call began and that are not landed
+    elsewhere: int = 0  # offsets that another process has taken and was landing when this call ended
     first_batch: int | None = None
     last_batch: int | None = None
     waited_seconds: float = 0.0  # for the warehouse, where it did not keep up; of all workers together

@@ -226,6 +226,16 @@ class Batches(Topics):
             ).fetchall()
         return [_batch(row) for row in sorted(rows, key=lambda r: r["batch_id"])]
 
+    def under_way_elsewhere(self, stream: str) -> int:
+        """Offsets of a stream that another process has taken and is landing now."""
+        with self._postgres.transaction() as connection:
+            row = connection.execute(
+                "SELECT coalesce(sum(end_offset - first_offset), 0)::bigint AS offsets FROM batch JOIN topic USING (topic_no)"
+                " WHERE stream = %s AND state = 'intent' AND holder <> %s AND lease_until > now()",
+                (stream, self._holder),
+            ).fetchone()
+        return int(row["offsets"]) if row else 0
+
     def commit(self, landed: Sequence[Landed]) -> None:
         """Commit batches whose proof holds, advance their watermarks, and give their event hours new versions once visible.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from lockgate.clients.postgres import Postgres
-from lockgate.core.windows import Plan
+from lockgate.core.windows import HOUR, Mart, Plan
 
 # partition -> (rows, sum of row hashes as a decimal string: 64 bits do not fit a JSON number)
 Fingerprint = dict[str, tuple[int, str]]
@@ -38,6 +38,15 @@ class Build:
     base: dict[str, int | None]
     fingerprint: Fingerprint | None
     arrived_through: datetime | None
+
+
+@dataclass(frozen=True)
+class Outdated:
+    """Published hours of a mart whose rows an earlier model made: how many, the first, and the end of the last."""
+
+    hours: int
+    first: datetime
+    end: datetime
 
 
 @dataclass(frozen=True)
@@ -98,6 +107,21 @@ class Builds:
                 (stream, *between),
             ).fetchall()
         return {r["hour"]: r["version"] for r in rows}
+
+    def outdated(self, marts: Iterable[Mart]) -> dict[str, Outdated]:
+        """Mart → its hours that another model made than the one it has now; marts without any are absent.
+
+        Hours that were published before models were written down are not known, so not told.
+        """
+        models = {mart.name: mart.model for mart in marts if mart.model}
+        with self._postgres.transaction() as connection:
+            rows = connection.execute(
+                "SELECT mart, count(*) AS hours, min(hour) AS first, max(hour) AS last FROM mart_hour"
+                " JOIN unnest(%s::text[], %s::text[]) AS now(mart, model) USING (mart)"
+                " WHERE mart_hour.model <> now.model GROUP BY mart",
+                (list(models), list(models.values())),
+            ).fetchall()
+        return {r["mart"]: Outdated(r["hours"], r["first"], r["last"] + HOUR) for r in rows}
 
     def newest_version(self) -> int:
         """The newest version of any event hour of any stream; 0 before the first."""
@@ -197,8 +221,8 @@ class Builds:
             ).fetchall()
             known = {r["partition"]: r["publication"] for r in latest}
             row = connection.execute(
-                "INSERT INTO build (mart, lane, hours, windows, partitions, base, arrived_through, holder)"
-                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s) RETURNING *",
+                "INSERT INTO build (mart, lane, hours, windows, partitions, base, arrived_through, holder, model)"
+                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING *",
                 (
                     plan.mart.name,
                     lane,
@@ -208,6 +232,7 @@ class Builds:
                     Jsonb({p: known.get(p) for p in plan.partitions}),
                     arrived_through,
                     self._holder,
+                    plan.mart.model or None,
                 ),
             ).fetchone()
         assert row is not None  # INSERT … RETURNING gives one row or raises
@@ -291,6 +316,13 @@ class Builds:
                     " WHERE m.version < excluded.version",
                     [(build.mart, hour, version) for hour, version in build.hours],
                 )
+            # Every row within the windows was made by this build's model, whichever of their hours were stale.
+            connection.execute(
+                "UPDATE mart_hour m SET model = b.model FROM build b, jsonb_array_elements(b.windows) w"
+                " WHERE b.build_id = %s AND b.model IS NOT NULL AND m.mart = b.mart"
+                " AND m.hour >= (w->>0)::timestamptz AND m.hour < (w->>1)::timestamptz",
+                (build.build_id,),
+            )
             row = connection.execute(
                 "UPDATE build SET state = 'published', changed_at = now() WHERE build_id = %s RETURNING changed_at",
                 (build.build_id,),

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from lockgate.core.mends import LOST_OR_DOUBLED, NO_ANSWER
 from lockgate.ledger.batches import HeldBack
 from lockgate.names import staging
 from lockgate.operations.platform import Platform
 from lockgate.operations.refresh import gate_landed
 
 # They speak of loss or doubling, or of a gate that gave no answer; the other rules are judgements about the source.
-NEVER_ACCEPTED = frozenset({"offset_unique", "offset_landed_or_quarantined", "gate_ran", "gate_answers"})
+NEVER_ACCEPTED = LOST_OR_DOUBLED | NO_ANSWER
 
 
 class NothingToAcceptError(RuntimeError):

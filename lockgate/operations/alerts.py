@@ -104,7 +104,7 @@ def _lines(settings: Settings) -> list[str]:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _TAIL_BYTES))
             lines = file.read().split(b"\n")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     whole = lines[:-1] if size <= _TAIL_BYTES else lines[1:-1]  # what follows the last line end is a torn write
     return [line.decode() for line in whole]

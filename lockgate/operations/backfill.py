@@ -132,7 +132,8 @@ def _add(total: MartReport, piece: MartReport) -> None:
     total.arrived_through = piece.arrived_through or total.arrived_through
     total.resumed += piece.resumed
     total.seconds = _summed(total.seconds, piece.seconds)
-    total.error, total.waits_for, total.deferred = piece.error, piece.waits_for, piece.deferred
+    total.outdated = piece.outdated
+    total.error, total.waits_for, total.deferred, total.mend = piece.error, piece.waits_for, piece.deferred, piece.mend
 
 
 def _summed(left: Mapping[str, float], right: Mapping[str, float]) -> dict[str, float]:

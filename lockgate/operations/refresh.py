@@ -13,10 +13,12 @@ from typing import Any
 
 from lockgate.clients.errors import ClientError, TransientError
 from lockgate.clients.warehouse import Warehouse
+from lockgate.core import mends
+from lockgate.core.mends import Mend
 from lockgate.core.upstream import upstream_first, waits_for
 from lockgate.core.windows import Mart, Plan, Window, plan, widened
 from lockgate.landing.visibility import mirror
-from lockgate.ledger.builds import Build, StaleBuildError
+from lockgate.ledger.builds import Build, Outdated, StaleBuildError
 from lockgate.ledger.leases import LeaseLostError
 from lockgate.names import candidate, staging
 from lockgate.operations.platform import Platform
@@ -38,8 +40,9 @@ Reach = Callable[[Warehouse, Sequence[tuple[datetime, datetime]]], Sequence[tupl
 class MartReport:
     """What became of one mart. `outcome` is its gate's; `error` is why it was not published.
 
-    `waits_for`: what comes first, where nothing is wrong with the mart itself. `deferred`: somebody else is at it, or was
-    quicker; nothing is wrong at all, whoever comes next does it. `event_hours`: what a publication took in.
+    `waits_for`: what has to be mended first, where nothing is wrong with the mart itself. `deferred`: somebody else is at it,
+    or was quicker; nothing is wrong at all, whoever comes next does it. `event_hours`: what a publication took in. `mend`: goes
+    with `error`. `outdated`: published hours whose rows an earlier model made; that stops nothing.
     """
 
     mart: str
@@ -57,6 +60,8 @@ class MartReport:
     error: str | None = None
     waits_for: str | None = None
     deferred: bool = False
+    mend: Mend | None = None
+    outdated: Outdated | None = None
     event_hours: list[datetime] = field(default_factory=list)
 
     @property
@@ -102,6 +107,9 @@ def refresh(
         begun = {work.mart.name: work for work in works if work.build is not None}
         for name in upstream_first(work.mart for work in begun.values()):
             _judge(platform, begun[name], begun)
+    outdated = platform.builds.outdated(work.mart for work in works)
+    for work in works:
+        work.report.outdated = outdated.get(work.mart.name)
     return [work.report for work in works]
 
 
@@ -127,6 +135,7 @@ def _hold_back(platform: Platform, work: _Work, held_by: Sequence[MartReport]) -
         f"{work.mart.name}: waits for {work.report.waits_for}, which it reads and which was not published"
     )
     work.report.deferred = all(report.deferred for report in held_by)
+    work.report.mend = next((report.mend for report in held_by if report.mend), None)
     platform.publisher.abandon(work.build, work.report.error)
 
 
@@ -145,6 +154,7 @@ def _step(work: _Work, name: str) -> Iterator[None]:
         raise  # a server is away, so for the others too
     except ClientError as error:
         work.report.error = f"{work.mart.name}: {name} failed: {error}"
+        work.report.mend = mends.again(work.mart.clock, mends.RUNBOOK_MART)
     finally:
         work.report.seconds[name] = round(time.monotonic() - started, 3)
 
@@ -183,6 +193,10 @@ def _begin(
     _hold(held, platform.leases.held(f"build:{lane}:{mart.name}"), work)
     for left in platform.builds.open_builds(mart.name, lane):
         work.report.resumed += platform.publisher.resume(left) is not None
+    if mart.fault:
+        work.report.error = f"{mart.name} cannot be built: {mart.fault}"
+        work.report.mend = mends.of_unbuilt(mart.name, mart.engine)
+        return
     clock = platform.builds.stream_clock(mart.stream)
     if clock is None:
         return
@@ -197,12 +211,17 @@ def _begin(
         work.report.error = (
             f"{mart.name}: its contract has other columns than marts.{mart.name}; see docs/runbooks/mart-shape.md"
         )
+        work.report.mend = mends.again(mart.clock, mends.RUNBOOK_SHAPE)
         return
     if platform.builds.ungated(mart.stream):
         work.report.waits_for = f"the gate of stream {mart.stream}"
         work.report.deferred = platform.builds.unjudged(mart.stream)
         why = "it has not looked at what just landed" if work.report.deferred else "what landed has not passed it"
         work.report.error = f"{mart.name}: waits for {work.report.waits_for}: {why}"
+        last = platform.builds.last_landed_outcome(mart.stream)
+        work.report.mend = (
+            mends.of_landed_gate(mart.stream, last) if last else mends.again("minute", mends.RUNBOOK_LANDED)
+        )
         return
     work.known = clock.last_batch
     narrow, work.plan = work.plan, _reached(platform, work, work.plan)
@@ -245,6 +264,7 @@ def _build(platform: Platform, lane: str, works: list[_Work], builder: Builder) 
             work.report.built = True
         else:
             _fail(platform, work, f"{name} was not built: {result.get('message')}")
+            work.report.mend = mends.of_unbuilt(name, work.mart.engine)
 
 
 def _gate(platform: Platform, work: _Work) -> None:
@@ -268,12 +288,14 @@ def _gate(platform: Platform, work: _Work) -> None:
         # Judged against other rows than those it was built from: no fault of the mart's.
         platform.publisher.abandon(build, "its stream was replayed meanwhile")
         raise StaleBuildError(f"{build.mart}: {work.mart.stream} was replayed meanwhile")
+    outcome = _whose(outcome, work.mart.owner)
     platform.builds.gated(build, outcome, before)
     report.outcome = outcome
     report.rows = sum(rows for rows, _ in before.values())
     work.build = Build(**{**vars(build), "fingerprint": before, "state": "passed" if outcome["success"] else "failed"})
     if not outcome["success"]:
         report.error = f"{build.mart}: gate failed: {failed_rules(outcome)}"
+        report.mend = mends.again(work.mart.clock, mends.RUNBOOK_MART)
 
 
 def _publish(platform: Platform, work: _Work) -> None:
@@ -316,11 +338,17 @@ def _failed_outcome(suite: str, table: str, reason: str) -> dict[str, Any]:
     }
 
 
+def _whose(outcome: dict[str, Any], owner: str) -> dict[str, Any]:
+    """An outcome that names the owner of the data, as alerts and Dagster do; the suite's own is whoever wrote the rules."""
+    return {**outcome, "owner": owner or outcome.get("owner")}
+
+
 def failed_rules(outcome: Mapping[str, Any]) -> str:
     """The blocking rules that failed, with what they say, whose the suite is and where to read what to do."""
     failed = [r for r in outcome["results"] if not r["success"] and r["severity"] == "block"]
     said = "; ".join(f"{r['expectation']}: {r.get('message') or ''}".strip() for r in failed) or "it gave no result"
-    return f"{said}; owner {outcome['owner']}, runbook {outcome['runbook']}" if outcome.get("owner") else said
+    where = [f"{key} {outcome[key]}" for key in ("owner", "runbook") if outcome.get(key)]
+    return "; ".join(filter(None, (said, ", ".join(where))))
 
 
 def gate_landed(platform: Platform, stream: str) -> dict[str, Any] | None:
@@ -339,5 +367,6 @@ def gate_landed(platform: Platform, stream: str) -> dict[str, Any] | None:
         outcome = platform.worker.gate("landed", staging(stream), parameters)
     except ClientError as error:
         outcome = _failed_outcome("landed", staging(stream), str(error))
+    outcome = _whose(outcome, platform.contracts[stream].owner)
     platform.builds.gate_batches(batches, outcome)
     return outcome

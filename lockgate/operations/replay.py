@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -54,6 +55,8 @@ class ReplayResult:
     interrupted: bool
     seconds: float
     oversized_path: Path | None = None
+    resumed_oversized: int = 0  # of the lines that were there from before: too long, and kept beside
+    empty_files: tuple[str, ...] = ()  # those without a single line
 
     @property
     def events_per_second(self) -> float:
@@ -102,6 +105,7 @@ class _Reading:
         self._done_bytes = 0
         self._lines: Lines | None = None
         self.unreadable = 0
+        self.empty_files: list[str] = []
 
     @property
     def read_bytes(self) -> int:
@@ -115,13 +119,13 @@ class _Reading:
         for copy in range(1, self._plan.repeat + 1):
             rewriter = Rewriter(self._plan.contract, copy, self._plan.shift)
             for path in self._plan.files:
-                self._lines = Lines(path)
-                if rewriter.changes_something:
-                    for line in self._lines:
-                        yield rewriter(line)
-                    self.unreadable, rewriter.unreadable = self.unreadable + rewriter.unreadable, 0
-                else:
-                    yield from self._lines
+                self._lines, empty = Lines(path), True
+                for line in self._lines:
+                    empty = False
+                    yield rewriter(line) if rewriter.changes_something else line
+                self.unreadable, rewriter.unreadable = self.unreadable + rewriter.unreadable, 0
+                if empty and copy == 1:
+                    self.empty_files.append(path.name)
                 self._done_bytes += path.stat().st_size
                 self._lines = None
 
@@ -134,6 +138,12 @@ def contract_of(settings: Settings, stream: str) -> Contract:
     return contracts[stream]
 
 
+def _whole_lines(path: Path) -> Iterator[bytes]:
+    """As Lines, but a file that breaks off just ends: the replay itself tells of that."""
+    with suppress(ReplayError):
+        yield from Lines(path)
+
+
 def shift_to_end_at(files: list[Path], contract: Contract, end: datetime) -> timedelta:
     """By how much to move event times so that the last one is `end`, in whole seconds.
 
@@ -143,7 +153,7 @@ def shift_to_end_at(files: list[Path], contract: Contract, end: datetime) -> tim
     latest_valid = (datetime.now(UTC) + contract.event_time.max_ahead).timestamp()
     last = None
     for path in files:
-        for line in Lines(path):
+        for line in _whole_lines(path):
             seconds = event_seconds(line, contract)
             if seconds is not None and seconds <= latest_valid and (last is None or seconds > last):
                 last = seconds
@@ -189,7 +199,7 @@ def replay(
         Sending(producer, contract.topic, folder / "oversized.ndjson", start.lines),
         _Plan(contract, files, repeat, shift),
         progress_file,
-        start.lines,
+        start,
         on_progress or (lambda _progress: None),
         stop or (lambda: False),
     )
@@ -212,7 +222,7 @@ class _Run:
         sending: Sending,
         plan: _Plan,
         progress_file: ProgressFile,
-        skip: int,
+        start: Position,
         on_progress: Callable[[ReplayProgress], None],
         stop: Callable[[], bool],
     ) -> None:
@@ -220,7 +230,7 @@ class _Run:
         self._plan = plan
         self._reading = _Reading(plan)
         self._progress_file = progress_file
-        self._skip = skip
+        self._start, self._skip = start, start.lines
         self._on_progress = on_progress
         self._stop = stop
         self._started = time.monotonic()
@@ -237,6 +247,8 @@ class _Run:
         self._report()
         self._save()
         result = self._result(topic_id, unconfirmed, interrupted)
+        if len(result.empty_files) == result.files:
+            raise ReplayFailed(f"there is not one line in {', '.join(result.empty_files)}: nothing to replay", result)
         if broken:
             raise ReplayFailed(str(broken), result) from broken
         if self._sending.first_error is not None:
@@ -294,7 +306,8 @@ class _Run:
     def _save(self) -> None:
         self._saved = time.monotonic()
         shift = int(self._plan.shift.total_seconds()) if self._plan.shift is not None else None
-        self._progress_file.save(Position(self._sending.settled_position(), shift))
+        oversized = self._start.oversized + self._sending.oversized
+        self._progress_file.save(Position(self._sending.settled_position(), shift, oversized))
 
     def _result(self, topic_id: uuid.UUID, unconfirmed: int, interrupted: bool) -> ReplayResult:
         sending = self._sending
@@ -310,8 +323,10 @@ class _Run:
             failed=sending.failed,
             unconfirmed=unconfirmed,
             resumed_lines=self._skip,
+            resumed_oversized=self._start.oversized,
             unreadable=self._reading.unreadable,
             interrupted=interrupted,
             seconds=time.monotonic() - self._started,
             oversized_path=sending.oversized_path if sending.oversized else None,
+            empty_files=tuple(self._reading.empty_files),
         )

@@ -5,9 +5,7 @@ Belongs here: event files, their lines, the progress file of `--resume`. Does no
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import io
 import json
 import os
 import uuid
@@ -15,10 +13,12 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO
 
 SUFFIXES = (".ndjson.gz", ".json.gz", ".ndjson", ".json")
-_BUFFER_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 17
+_STEP_BYTES = 16
+_GZIP = 16 + zlib.MAX_WBITS
 
 
 class ReplayError(RuntimeError):
@@ -40,6 +40,12 @@ def source_files(path: Path) -> list[Path]:
     return [path]
 
 
+def require_events(path: Path) -> None:
+    """Raises ReplayError where `path` names no event files, or none of them holds a line."""
+    if not any(True for file in source_files(path) for _ in Lines(file)):
+        raise ReplayError(f"{path} holds no events: there is not one line in its files")
+
+
 class Lines:
     """The lines of one file as raw bytes, without their line feeds. `read_bytes` is how far into the file we are."""
 
@@ -48,23 +54,54 @@ class Lines:
         self.read_bytes = 0
 
     def __iter__(self) -> Iterator[bytes]:
-        """Raises ReplayError where the file cannot be read to its end; what came before was whole."""
-        number = 0
+        """Raises ReplayError where the file breaks off or is damaged, after every line that was whole before that."""
+        number, rest = 0, b""
         try:
-            with self.path.open("rb") as raw, self._unpacked(raw) as stream:
-                for number, line in enumerate(stream, 1):
-                    if number % 256 == 1:
-                        self.read_bytes = raw.tell()
-                    yield line.removesuffix(b"\n")
-                self.read_bytes = raw.tell()
+            with self.path.open("rb") as raw:
+                for piece in self._unpacked(raw) if self.path.name.endswith(".gz") else self._chunks(raw):
+                    *lines, rest = (rest + piece).split(b"\n")
+                    for line in lines:
+                        number += 1
+                        yield line
         except (OSError, EOFError, zlib.error) as error:
-            raise ReplayError(f"{self.path} cannot be read beyond line {number}: {error}") from error
+            raise ReplayError(
+                f"{self.path} is broken at byte {self.read_bytes:,}, in line {number + 1:,}: {error}; the {number:,} lines"
+                " before that are whole"
+            ) from error
+        if rest:
+            yield rest
 
-    def _unpacked(self, raw: BinaryIO) -> BinaryIO:
-        if self.path.name.endswith(".gz"):
-            unpacked = gzip.GzipFile(fileobj=raw, mode="rb")
-            return cast(BinaryIO, io.BufferedReader(unpacked, _BUFFER_BYTES))  # the default of 8 KiB costs a third
-        return raw
+    def _chunks(self, raw: BinaryIO) -> Iterator[bytes]:
+        while chunk := raw.read(_CHUNK_BYTES):
+            self.read_bytes += len(chunk)
+            yield chunk
+
+    def _unpacked(self, raw: BinaryIO) -> Iterator[bytes]:
+        """By zlib itself: `gzip` gives nothing of a block in which a file breaks off. One member after the other."""
+        member = zlib.decompressobj(_GZIP)
+        begun = False
+        for chunk in self._chunks(raw):
+            left = chunk
+            while left:
+                before = member.copy()
+                try:
+                    unpacked = member.decompress(left)
+                except zlib.error:
+                    yield from self._up_to_the_damage(before, left)
+                    raise
+                yield unpacked
+                begun, left = not member.eof, member.unused_data.lstrip(b"\0")  # zeros may fill a tape's block
+                if member.eof:
+                    member = zlib.decompressobj(_GZIP)
+        if begun:
+            raise EOFError("it breaks off in the middle of its compressed data")
+
+    def _up_to_the_damage(self, member: Any, damaged: bytes) -> Iterator[bytes]:
+        """What of a chunk can be unpacked, a few bytes at a time; raises zlib.error where the damage is."""
+        self.read_bytes -= len(damaged)
+        for start in range(0, len(damaged), _STEP_BYTES):
+            yield member.decompress(damaged[start : start + _STEP_BYTES])
+            self.read_bytes += _STEP_BYTES
 
 
 @dataclass(frozen=True)
@@ -73,6 +110,7 @@ class Position:
 
     lines: int = 0
     shift_seconds: int | None = None  # a resumed replay must move times by as much as before
+    oversized: int = 0  # lines among them that are longer than the topic takes
 
 
 class ProgressFile:

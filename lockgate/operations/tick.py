@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lockgate.clients.errors import ClientError, TransientError
+from lockgate.core import mends
+from lockgate.core.mends import Mend
 from lockgate.core.windows import Mart
+from lockgate.landing.columns import ContractChangedError
 from lockgate.landing.filling import Filler
 from lockgate.landing.land import Lander
 from lockgate.landing.report import StreamReport
 from lockgate.ledger.fills import Fills
-from lockgate.names import LANE_MINUTE
+from lockgate.names import LANE_HOUR, LANE_MINUTE
 from lockgate.operations.platform import Platform
-from lockgate.operations.refresh import MartReport, failed_rules, gate_landed, refresh
+from lockgate.operations.refresh import Builder, MartReport, Reach, failed_rules, gate_landed, refresh
 
 logger = logging.getLogger(__name__)
 
@@ -36,10 +39,24 @@ class TickReport:
 
     @property
     def problems(self) -> list[str]:
+        """A sentence each; where one command mends it, that follows."""
         found = [f"{s.stream}: {p}" for s in self.streams for p in s.problems]
-        found += [f"{stream}: {did_not_land(error)}" for stream, error in self.failures.items()]
-        found += [f"{s}: gate landed failed: {failed_rules(g)}" for s, g in self.gates.items() if not g["success"]]
-        return found + [m.error for m in self.marts if m.error]
+        found += [
+            _with_mend(f"{stream}: {did_not_land(error)}", mends.of_error(causes(error), str(error), ()))
+            for stream, error in self.failures.items()
+        ]
+        found += [
+            _with_mend(f"{s}: gate landed failed: {failed_rules(g)}", mends.of_landed_gate(s, g))
+            for s, g in self.gates.items()
+            if not g["success"]
+        ]
+        return found + [_with_mend(m.error, m.mend) for m in self.marts if m.error and not m.deferred]
+
+    @property
+    def notes(self) -> list[str]:
+        """What is no problem, and should be known: marts that another process is at, rows that an earlier model made."""
+        others = [m.error for m in self.marts if m.error and m.deferred]
+        return others + [outdated_note(mart) for mart in self.marts if mart.outdated]
 
     def summary(self) -> dict[str, Any]:
         """For the ledger and for machines: plain values only."""
@@ -48,8 +65,23 @@ class TickReport:
             "gates": {s: g["success"] for s, g in self.gates.items()},
             "marts": [_mart_summary(m) for m in self.marts if m.build_id is not None or m.error],
             "problems": self.problems,
+            "notes": self.notes,
             "seconds": round(self.seconds, 3),
         }
+
+
+def outdated_note(report: MartReport) -> str:
+    """For a report with outdated hours: how many, and the command that builds them anew."""
+    old = report.outdated
+    assert old is not None
+    return (
+        f"{report.mart}: its model has changed since {old.hours:,} of its hours were published; to build them anew:"
+        f" {mends.rebuild(report.mart, old.first, old.end)}"
+    )
+
+
+def _with_mend(problem: str, mend: Mend | None) -> str:
+    return f"{problem}; mend: {mend.command}" if mend else problem
 
 
 def _mart_summary(mart: MartReport) -> dict[str, Any]:
@@ -73,6 +105,11 @@ def did_not_land(error: Exception) -> str:
     return f"did not land: {error or type(error).__name__}"
 
 
+def causes(error: BaseException | None) -> list[str]:
+    """The class names of an error and of what caused it."""
+    return [] if error is None else [type(error).__name__, *causes(error.__cause__)]
+
+
 def land(platform: Platform, report: TickReport, only: Sequence[str] | None = None) -> None:
     """Step 1: all streams, or those that are named, up to Kafka's end as of now; fills `streams` and `failures`.
 
@@ -92,8 +129,8 @@ def land(platform: Platform, report: TickReport, only: Sequence[str] | None = No
             lander.land_stream(contract, contracts, stream)
             filler.settle(contract.stream)
         except Exception as error:
-            said = isinstance(error, ClientError)  # in a sentence of ours; anything else needs its traceback
-            logger.error("%s %s", contract.stream, did_not_land(error), exc_info=not said)
+            if not isinstance(error, ClientError | ContractChangedError):  # these say it in our words, in the report
+                logger.exception("%s %s", contract.stream, did_not_land(error))
             report.failures[contract.stream] = error
     transient = [error for error in report.failures.values() if isinstance(error, TransientError)]
     if transient and len(transient) == len(wanted):
@@ -122,13 +159,23 @@ def refresh_minute(platform: Platform, names: Sequence[str] | None = None) -> li
     return refresh(platform, LANE_MINUTE, wanted, platform.worker.build)
 
 
-def tick(platform: Platform, source: str) -> TickReport:
-    """All three. `source` says who asked, for the ledger.
+def refresh_hour(platform: Platform, spark: Builder, reaches: Mapping[str, Reach]) -> list[MartReport]:
+    """The marts of the hour, dbt's and then Spark's; `spark` builds the latter, `reaches` as `refresh` has it."""
+    reports = refresh(platform, LANE_HOUR, marts_of(platform, "hour", "dbt"), platform.worker.build)
+    for mart in marts_of(platform, "hour", "spark"):
+        reports += refresh(platform, LANE_HOUR, [mart], spark, reaches=reaches)
+    return reports
+
+
+def tick(platform: Platform, source: str, report: TickReport | None = None) -> TickReport:
+    """The minute's three steps. `source` says who asked, for the ledger.
+
+    What was done is in `report`, also where this raises; without one, in a new one.
 
     Raises a TransientError where a server is away: nothing is lost, the next tick goes on where this one ended.
     """
     started, number = time.monotonic(), platform.log.begin_tick(source)
-    report = TickReport()
+    report = TickReport() if report is None else report
     try:
         land(platform, report)
         report.gates = gate(platform)

@@ -35,12 +35,12 @@ from dagster._core.definitions.metadata import RawMetadataValue
 
 from lockgate import names
 from lockgate.contracts import Contract
+from lockgate.core import mends
+from lockgate.core.mends import RUNBOOK_LANDED, RUNBOOK_LANDING, RUNBOOK_PROOF
 from lockgate.landing.tables import attribute_columns
+from lockgate.settings import Settings
 from orchestration.assets.parts import (
     GROUP_LANDING,
-    RUNBOOK_LANDED,
-    RUNBOOK_LANDING,
-    RUNBOOK_PROOF,
     owners,
     staging_key,
 )
@@ -110,18 +110,24 @@ def complete_checks(contracts: Sequence[Contract]) -> AssetChecksDefinition:
 
         tick: Tick = context.resources.tick
         landed = {report.stream: report for report in tick.report.streams}
-        if not landed:  # somebody runs the check alone
+        alone = not landed  # somebody runs the check by itself
+        if alone:
             landed = {contract.stream: StreamReport(contract.stream) for contract in contracts}
-            for stopped in tick.platform.log.stopped():
-                where = f"{stopped['topic']}[{stopped['partition']}]"
-                if stopped["stream"] in landed:
-                    landed[stopped["stream"]].problems.append(f"{where} is stopped: {stopped['stopped_because']}")
+        stopped: dict[str, list[tuple[str, int]]] = {}
+        for row in tick.platform.log.stopped():
+            stopped.setdefault(row["stream"], []).append((row["topic"], row["partition"]))
+            if alone and row["stream"] in landed:
+                where = f"{row['topic']}[{row['partition']}]"
+                landed[row["stream"]].problems.append(f"{where} is stopped: {row['stopped_because']}")
         failures = tick.report.failures
         for contract in contracts:
-            wanted = AssetCheckKey(staging_key(contract.stream), COMPLETE) in context.selected_asset_check_keys
-            if wanted and contract.stream not in failures:
-                yield _complete(contract, landed[contract.stream])
-        if failures:
+            if AssetCheckKey(staging_key(contract.stream), COMPLETE) not in context.selected_asset_check_keys:
+                continue
+            if error := failures.get(contract.stream):
+                yield _not_landed(contract, error, tick.platform.settings)
+            else:
+                yield _complete(contract, landed[contract.stream], stopped.get(contract.stream, []))
+        if failures:  # it fails the run, too; what is told of it is in the checks
             told = "; ".join(f"{stream} {did_not_land(error)}" for stream, error in failures.items())
             raise LandingFailed(told) from next(iter(failures.values()))
 
@@ -179,7 +185,8 @@ def _landed_check(contract: Contract) -> AssetChecksDefinition:
         if outcome is None:
             return AssetCheckResult(passed=True, description="nothing new: every visible batch has passed before")
         tick.report.gates[contract.stream] = outcome
-        return check_result(key, LANDED, outcome, owner=contract.owner, runbook=RUNBOOK_LANDED)
+        mend = mends.of_landed_gate(contract.stream, outcome)
+        return check_result(key, LANDED, outcome, owner=contract.owner, mend=mend)
 
     return landed
 
@@ -252,10 +259,12 @@ def _proven(contract: Contract, tick: "Tick") -> AssetCheckResult:
     from lockgate.operations.proof import prover, total
 
     numbers: dict[str, RawMetadataValue] = {}
+    hours: list[datetime] = []
     try:
         counted = prover(tick.platform, contract.stream)
         proof = counted.new() if tick.report.streams else counted.last_day()
         problems, numbers = proof.problems, {"batches": proof.batches, **asdict(total(proof))}
+        hours = [hour.hour for hour in proof.hours if hour.tally.missing or hour.tally.doubled]
     except TransientError:
         raise
     except (ClientError, KeyError) as error:
@@ -266,11 +275,16 @@ def _proven(contract: Contract, tick: "Tick") -> AssetCheckResult:
         passed=not problems,
         severity=AssetCheckSeverity.ERROR,
         description="; ".join(problems) or "every offset read is accounted for",
-        metadata={"owner": contract.owner, "runbook": MetadataValue.path(RUNBOOK_PROOF), **numbers},
+        metadata={
+            "owner": contract.owner,
+            "runbook": MetadataValue.path(RUNBOOK_PROOF),
+            "mend": mends.of_proof(contract.stream, hours).command,
+            **numbers,
+        },
     )
 
 
-def _complete(contract: Contract, report: "StreamReport") -> AssetCheckResult:
+def _complete(contract: Contract, report: "StreamReport", stopped: Sequence[tuple[str, int]]) -> AssetCheckResult:
     return AssetCheckResult(
         asset_key=staging_key(contract.stream),
         check_name=COMPLETE,
@@ -280,6 +294,23 @@ def _complete(contract: Contract, report: "StreamReport") -> AssetCheckResult:
         metadata={
             "owner": contract.owner,
             "runbook": MetadataValue.path(RUNBOOK_LANDING),
+            "mend": mends.of_landing(stopped).command,
             "lag_offsets": report.lag,
         },
+    )
+
+
+def _not_landed(contract: Contract, error: Exception, settings: Settings) -> AssetCheckResult:
+    from lockgate.operations.tick import causes, did_not_land
+
+    mend = mends.of_error(causes(error), str(error), settings.embedded_services) or mends.again(
+        "minute", RUNBOOK_LANDING
+    )
+    return AssetCheckResult(
+        asset_key=staging_key(contract.stream),
+        check_name=COMPLETE,
+        passed=False,
+        severity=AssetCheckSeverity.ERROR,
+        description=did_not_land(error),
+        metadata={"owner": contract.owner, "runbook": MetadataValue.path(mend.runbook), "mend": mend.command},
     )

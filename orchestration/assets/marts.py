@@ -22,8 +22,10 @@ from dagster import (
 from dagster._core.definitions.metadata import RawMetadataValue
 
 from lockgate import names
+from lockgate.core import mends
+from lockgate.core.mends import RUNBOOK_MART
 from lockgate.settings import Settings
-from orchestration.assets.parts import GROUP_HOURLY, GROUP_MARTS, RUNBOOK_MART, hours, mart_key, mart_spec
+from orchestration.assets.parts import GROUP_HOURLY, GROUP_MARTS, hours, mart_key, mart_spec
 from orchestration.assets.touched import record_hours
 from orchestration.checks.outcomes import check_result
 from orchestration.specs import MartDoc
@@ -141,21 +143,44 @@ def tell(
         if report.deferred:
             context.log.warning(f"{report.mart} waits for the next tick: {report.error}")
         elif report.outcome is not None or report.error is not None:
+            mend = report.mend or mends.again(doc.clock, RUNBOOK_MART)
             result = check_result(
-                key, GATE, _judged(report), owner=doc.owner, runbook=RUNBOOK_MART, reason=report.error
+                key,
+                GATE,
+                _judged(report),
+                owner=doc.owner,
+                mend=mend,
+                reason=report.error,
+                more=_outdated(context, report),
             )
             if check in _selected_checks(context):
                 yield result
             elif not result.passed and report.error:
                 unseen.append(report.error)
         elif check in _selected_checks(context):
-            yield AssetCheckResult(asset_key=key, check_name=GATE, passed=True, description=NOTHING_STALE)
+            yield AssetCheckResult(
+                asset_key=key,
+                check_name=GATE,
+                passed=True,
+                description=NOTHING_STALE,
+                metadata=_outdated(context, report),
+            )
         if report.published_at is not None:
             yield from _published(context, report, partitions, (more or {}).get(report.mart, {}))
         elif rebuilds_hours(context) and report.error is None:
             yield MaterializeResult(asset_key=key, metadata={"note": "no event happened in these hours", "rows": 0})
     if unseen:
         raise Failure("; ".join(unseen))
+
+
+def _outdated(context: AssetExecutionContext, report: "MartReport") -> dict[str, RawMetadataValue]:
+    """Hours whose rows an earlier model made, on the check and in the log: nothing else would tell."""
+    from lockgate.operations.tick import outdated_note
+
+    if report.outdated is None:
+        return {}
+    context.log.warning(outdated_note(report))
+    return {"hours_of_an_earlier_model": report.outdated.hours, "to_build_them_anew": outdated_note(report)}
 
 
 def _judged(report: "MartReport") -> Mapping[str, Any] | None:

@@ -17,6 +17,7 @@ from dagster import (
 )
 
 from lockgate import names
+from lockgate.core.mends import RUNBOOK_MART
 from lockgate.core.windows import day_of
 from lockgate.settings import Settings
 from orchestration.specs import Column, MartDoc
@@ -26,13 +27,6 @@ GROUP_REPLAYS = "replays"
 GROUP_MARTS = "marts"
 GROUP_HOURLY = "hourly"
 GROUP_RECONCILIATION = "reconciliation"
-
-RUNBOOK_LANDED = "docs/runbooks/landed-gate.md"
-RUNBOOK_LANDING = "docs/runbooks/landing-stopped.md"
-RUNBOOK_PROOF = "docs/runbooks/not-proven.md"
-RUNBOOK_MART = "docs/runbooks/mart-gate.md"
-RUNBOOK_RECONCILIATION = "docs/runbooks/reconciliation.md"
-RUNBOOK_SERVERS = "docs/runbooks/server-away.md"
 
 # Where LOCKGATE_FIRST_HOUR is not set: a year of hours is 8,760 keys, listed in 0.07 s; older events are landed and
 # built all the same, merely not listed. A fixed time, because partitions that move with the clock lose their history.
@@ -51,6 +45,11 @@ def hours(settings: Settings) -> HourlyPartitionsDefinition:
 def hour_key(hour: datetime) -> str:
     """An hour as Dagster's partition key."""
     return hour.astimezone(UTC).strftime(_HOUR_FORMAT)
+
+
+def hour_of_key(key: str) -> datetime:
+    """The hour (UTC) that a partition key of Dagster's names."""
+    return datetime.strptime(key, _HOUR_FORMAT).replace(tzinfo=UTC)
 
 
 def staging_key(stream: str) -> AssetKey:

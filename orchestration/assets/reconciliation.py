@@ -21,10 +21,11 @@ from dagster import (
     multi_asset,
 )
 
+from lockgate.core.mends import RUNBOOK_RECONCILIATION, of_comparison
 from lockgate.names import MARTS
 from lockgate.reconciliation.pairs import load_pairs
 from lockgate.settings import Settings
-from orchestration.assets.parts import GROUP_RECONCILIATION, RUNBOOK_RECONCILIATION, mart_key, owners
+from orchestration.assets.parts import GROUP_RECONCILIATION, mart_key, owners
 from orchestration.checks.outcomes import check_result
 
 if TYPE_CHECKING:  # at run time only by what runs: the code location must load fast
@@ -81,7 +82,7 @@ def reconciliation(settings: Settings) -> list[AssetsDefinition]:
         yield MaterializeResult(
             asset_key=KEY, metadata=metadata(verdict, page) | {"report": MetadataValue.path(str(page))}
         )
-        yield check_result(KEY, LEVEL, told.get("gate"), owner=_OWNER, runbook=RUNBOOK_RECONCILIATION)
+        yield check_result(KEY, LEVEL, told.get("gate"), owner=_OWNER, mend=of_comparison())
         measured = {one["pair"]: one for one in verdict.as_json()["pairs"]}
         for pair in pairs:
             yield _of_pair(pair.name, measured.get(pair.name), page)
@@ -101,6 +102,7 @@ def _of_pair(name: str, found: dict[str, Any] | None, page: Path) -> AssetCheckR
         metadata={
             "owner": _OWNER,
             "runbook": MetadataValue.path(RUNBOOK_RECONCILIATION),
+            "mend": of_comparison().command,
             "report": MetadataValue.path(str(page)),
             **{f"differences: {cause}": count for cause, count in causes.items()},
         },

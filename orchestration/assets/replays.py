@@ -23,9 +23,10 @@ from dagster import (
 from dagster._core.definitions.metadata import RawMetadataValue
 
 from lockgate.contracts import Contract
+from lockgate.core.mends import RUNBOOK_PROOF
 from lockgate.settings import Settings
 from orchestration.assets.marts import rebuilds_hours
-from orchestration.assets.parts import GROUP_REPLAYS, RUNBOOK_PROOF, hours, owners, replay_key, staging_key
+from orchestration.assets.parts import GROUP_REPLAYS, hours, owners, replay_key, staging_key
 
 if TYPE_CHECKING:
     from lockgate.landing.replay import Replayed

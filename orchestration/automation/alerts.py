@@ -7,7 +7,7 @@ others: so runs that succeeded are looked through for failed checks too.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from dagster import (
@@ -29,22 +29,18 @@ from dagster import (
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster_shared.error import SerializableErrorInfo
 
+from lockgate.core import mends
+from lockgate.core.mends import RUNBOOK_SERVERS, Mend
 from lockgate.operations.alerts import Alert, end_alert, open_alerts, raise_alert
 from lockgate.settings import Settings
-from orchestration.assets.landing import COMPLETE, LANDED, PROVEN
-from orchestration.assets.parts import RUNBOOK_SERVERS
+from orchestration.assets.landing import COMPLETE
+from orchestration.assets.parts import hour_of_key
+from orchestration.assets.reconciliation import KEY as RECONCILIATION
 from orchestration.assets.reconciliation import LEVEL
 
 # How far back one looks for the beginning of a trouble: five hours of minutes. A trouble that lasts longer is told again.
 _HISTORY = 300
 _PLATFORM_TEAM = "team-data-platform"
-# What the clients raise where a server is away, and the service to start again.
-_SERVICES = {
-    "WorkerUnavailable": "worker",
-    "WarehouseUnavailable": "warehouse",
-    "BrokerUnavailable": "broker",
-    "PostgresUnavailable": "postgres",
-}
 
 
 def alert_sensors(settings: Settings) -> list[SensorDefinition]:
@@ -71,7 +67,7 @@ def alert_sensors(settings: Settings) -> list[SensorDefinition]:
 
 
 def _raise_all(context: RunStatusSensorContext, settings: Settings) -> None:
-    for alert in alerts_of(context.instance, context.dagster_run):
+    for alert in alerts_of(context.instance, context.dagster_run, settings):
         if raise_alert(settings, alert):
             context.log.error(f"{alert.what}: {alert.says}; since {alert.since:%Y-%m-%d %H:%M} UTC; mend: {alert.mend}")
     end_alerts(context.instance, context.dagster_run, settings)
@@ -113,14 +109,22 @@ def _name_of_run(run: DagsterRun) -> str:
     return f"run of {run.job_name}"
 
 
-def alerts_of(instance: DagsterInstance, run: DagsterRun) -> list[Alert]:
-    """What a finished run has to tell on-call; empty where all is well."""
-    found = [_of_check(instance, run, evaluation) for evaluation in _failed_checks(instance, run)]
+def alerts_of(instance: DagsterInstance, run: DagsterRun, settings: Settings) -> list[Alert]:
+    """What a finished run has to tell on-call, once each; empty where all is well."""
+    checks = _without_summary(list(_failed_checks(instance, run)))
+    found = [_of_check(instance, run, evaluation) for evaluation in checks]
     if run.status is DagsterRunStatus.FAILURE:
-        found += _of_steps(instance, run)
+        not_landed = any(evaluation.check_name == COMPLETE for evaluation in checks)
+        found += _of_steps(instance, run, settings, not_landed)
         if not found:
             found.append(_of_run(instance, run))
     return found
+
+
+def _without_summary(failed: list[AssetCheckEvaluation]) -> list[AssetCheckEvaluation]:
+    """The gate over a reconciliation fails with each comparison that is not level: that is told by the comparison."""
+    of_pairs = [e for e in failed if e.asset_key == RECONCILIATION and e.check_name != LEVEL]
+    return [e for e in failed if not of_pairs or (e.asset_key, e.check_name) != (RECONCILIATION, LEVEL)]
 
 
 def _failed_checks(instance: DagsterInstance, run: DagsterRun) -> Iterator[AssetCheckEvaluation]:
@@ -138,20 +142,11 @@ def _of_check(instance: DagsterInstance, run: DagsterRun, evaluation: AssetCheck
         since=_check_since(instance, evaluation.asset_check_key, run),
         owner=_text(metadata.get("owner")) or _PLATFORM_TEAM,
         runbook=_text(metadata.get("runbook")) or RUNBOOK_SERVERS,
-        mend=_mend_of_check(evaluation.check_name),
+        mend=_text(metadata.get("mend")) or _mend_of_run(run).command,
         rows=_rows(metadata.get("failing_rows")),
         job=run.job_name,
         run_id=run.run_id,
     )
-
-
-def _mend_of_check(check: str) -> str:
-    """Checks judge data and models: once these are mended, one command does the rest."""
-    if check.startswith(LEVEL):
-        return "lockgate recon run"
-    if check == PROVEN:
-        return "lockgate proof"
-    return "lockgate status" if check in (COMPLETE, LANDED) else "lockgate tick"
 
 
 def _check_since(instance: DagsterInstance, key: AssetCheckKey, run: DagsterRun) -> datetime:
@@ -164,21 +159,21 @@ def _check_since(instance: DagsterInstance, key: AssetCheckKey, run: DagsterRun)
     return since
 
 
-def _of_steps(instance: DagsterInstance, run: DagsterRun) -> Iterator[Alert]:
-    """Steps that raised. One that failed because of a blocking check is told by its check."""
+def _of_steps(instance: DagsterInstance, run: DagsterRun, settings: Settings, not_landed: bool) -> Iterator[Alert]:
+    """Steps that raised. What a check tells is left out: one that blocks, and streams that did not land."""
     for entry in instance.all_logs(run.run_id, of_type=DagsterEventType.STEP_FAILURE):
         error = entry.get_dagster_event().step_failure_data.error
         names, sentence = _chain(error)
-        if "DagsterAssetCheckFailedError" in names:
+        if "DagsterAssetCheckFailedError" in names or ("LandingFailed" in names and not_landed):
             continue
-        service = next((_SERVICES[name] for name in names if name in _SERVICES), None)
+        mend = mends.of_error(names, sentence, settings.embedded_services) or _mend_of_run(run)
         yield Alert(
             what=_name_of_step(entry.step_key),
             says=sentence,
             since=_run_since(instance, run),
             owner=_PLATFORM_TEAM,
-            runbook=RUNBOOK_SERVERS,
-            mend=f"lockgate restart {service}" if service else "lockgate doctor",
+            runbook=mend.runbook,
+            mend=mend.command,
             job=run.job_name,
             run_id=run.run_id,
         )
@@ -190,16 +185,28 @@ def _of_run(instance: DagsterInstance, run: DagsterRun) -> Alert:
         entry.message or entry.user_message
         for entry in instance.all_logs(run.run_id, of_type=DagsterEventType.RUN_FAILURE)
     ]
+    mend = _mend_of_run(run)
     return Alert(
         what=_name_of_run(run),
         says="; ".join(said) or "its process ended without a word",
         since=_run_since(instance, run),
         owner=_PLATFORM_TEAM,
-        runbook=RUNBOOK_SERVERS,
-        mend="lockgate status",
+        runbook=mend.runbook,
+        mend=mend.command,
         job=run.job_name,
         run_id=run.run_id,
     )
+
+
+def _mend_of_run(run: DagsterRun) -> Mend:
+    """The same work by hand: of a run over chosen hours these hours, else that of its job."""
+    one = run.tags.get("dagster/partition")
+    first = run.tags.get("dagster/asset_partition_range_start", one)
+    last = run.tags.get("dagster/asset_partition_range_end", one)
+    if not first or not last or not run.asset_selection:
+        return mends.of_job(run.job_name)
+    asset = min(run.asset_selection, key=lambda key: tuple(key.path))
+    return mends.of_backfill(asset.path, hour_of_key(first), hour_of_key(last) + timedelta(hours=1))
 
 
 def _run_since(instance: DagsterInstance, run: DagsterRun) -> datetime:
@@ -227,7 +234,7 @@ def _chain(error: SerializableErrorInfo | None) -> tuple[list[str], str]:
         sentences.append(error.message.strip())
         error = error.cause
     for name, sentence in zip(names, sentences, strict=True):
-        if name in _SERVICES:
+        if name in mends.SERVICES:
             return names, sentence
     below = [s for n, s in zip(names, sentences, strict=True) if not n.startswith("Dagster")]
     return names, (below or sentences or ["failed without an error"])[0]

@@ -9,6 +9,8 @@ from typing import Any
 from dagster import AssetCheckResult, AssetCheckSeverity, AssetKey, MetadataValue, TableRecord
 from dagster._core.definitions.metadata import RawMetadataValue
 
+from lockgate.core.mends import Mend
+
 MOST_ROWS = 20  # failing rows shown of one outcome; the gate itself stores no more of a rule
 
 
@@ -18,14 +20,19 @@ def check_result(
     outcome: Mapping[str, Any] | None,
     *,
     owner: str,
-    runbook: str,
+    mend: Mend,
     reason: str | None = None,
+    more: Mapping[str, RawMetadataValue] | None = None,
 ) -> AssetCheckResult:
     """The check's result for an outcome; without one, a failure for `reason`: a gate that gave no answer has failed.
 
-    Blocking rules decide (ERROR); where only warnings failed the check is a warning, which stops nothing.
+    Blocking rules decide (ERROR); where only warnings failed the check is a warning, which stops nothing. `mend`: shown where it
+    failed; its page always. `more`: metadata beside it.
     """
-    metadata: dict[str, RawMetadataValue] = {"owner": owner, "runbook": MetadataValue.path(runbook)}
+    metadata: dict[str, RawMetadataValue] = {"owner": owner, "runbook": MetadataValue.path(mend.runbook)}
+    metadata |= dict(more or {})
+    if outcome is None or not outcome["success"]:
+        metadata["mend"] = mend.command
     if outcome is None:
         return AssetCheckResult(
             asset_key=asset,

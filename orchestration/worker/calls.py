@@ -68,8 +68,11 @@ class Calls:
     def _marts(self, args: dict[str, Any]) -> list[dict[str, Any]]:
         _expect(args)
         specs = self._project.specs()
-        differing = shapes.differing(specs, self._warehouse)
-        return [{**spec.as_dict(), "shape_differs": spec.name in differing} for spec in specs]
+        differing, faults = shapes.differing(specs, self._warehouse), self._project.faults()
+        return [
+            {**spec.as_dict(), "shape_differs": spec.name in differing, "fault": faults.get(spec.name, "")}
+            for spec in specs
+        ]
 
     def _build(self, args: dict[str, Any]) -> dict[str, dict[str, Any]]:
         _expect(args, "lane", "windows")

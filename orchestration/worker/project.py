@@ -11,6 +11,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ class DbtProject:
         self._specs: list[MartSpec] = []
         self._broken: dict[str, str] = {}  # views that could not be made → why; empty: for want of another
         self._unmade: list[str] = []  # marts whose table could not be made: `shape_differs` tells of them
+        self._faults: dict[str, str] = {}  # marts whose SQL the warehouse refuses → why
         self.parsed: str | None = None
         """Fingerprint of the files that the manifest was made from; None before the first time."""
         self._target.mkdir(parents=True, exist_ok=True)
@@ -69,6 +71,17 @@ class DbtProject:
         with self._lock:
             self._prepare()
             return list(self._specs)
+
+    def faults(self) -> dict[str, str]:
+        """Mart → why the warehouse refuses its SQL as it stands; marts that it takes are absent. Raises DbtError, SpecError.
+
+        Asked anew for those that it refused, because it may have been the warehouse's fault.
+        """
+        with self._lock:
+            self._prepare()
+            if self._faults:
+                self._faults = self._refused(sorted(self._faults))
+            return dict(self._faults)
 
     def build(self, lane: str, windows: Windows) -> dict[str, dict[str, Any]]:
         """Append the windows of each mart to its candidate; mart → status, message, seconds.
@@ -102,10 +115,12 @@ class DbtProject:
         self._manifest = None  # a parse given a manifest would not look at the files
         manifest = self._invoke(["parse"]).result
         specs = mart_specs(manifest.to_dict())
-        self._manifest, self._specs, self._broken, self._unmade = manifest, specs, {}, []
+        self._manifest, self._specs = manifest, specs
+        self._broken, self._unmade, self._faults = {}, [], {}
         if self._lane == LANE_MINUTE:
             self._make_marts()
             self._make_views(_VIEWS)
+            self._faults = self._refused([spec.name for spec in specs if spec.engine == "dbt"])
         self.parsed = current
         logger.info("dbt project ready for lane %s: %d marts, %.1f s", self._lane, len(specs), time.monotonic() - began)
 
@@ -146,6 +161,16 @@ class DbtProject:
             ]
         broken = {name: why for name, why in self._broken.items() if name in found and why}
         return "; ".join(f"view {name}, which it reads, cannot be made: {why}" for name, why in broken.items())
+
+    def _refused(self, marts: Sequence[str]) -> dict[str, str]:
+        """Have the warehouse read their SQL without running it: a build without windows (macros/candidate.sql)."""
+        refused = {mart: why for mart in marts if (why := self._why_not(mart))}
+        if chosen := [mart for mart in marts if mart not in refused]:
+            nothing = json.dumps({"lockgate": {"lane": "check", "windows": {mart: [] for mart in chosen}}})
+            arguments = ["run", "--select", *chosen, "--vars", nothing, "--threads", str(self._threads), *_LEAN]
+            results = {r.node.name: _result(r) for r in self._invoke(arguments, all_of_it=False).result.results}
+            refused |= {mart: result["message"] for mart, result in results.items() if result["status"] != "success"}
+        return refused
 
     def _check_built_by_dbt(self, windows: Windows) -> None:
         known = {spec.name: spec.engine for spec in self._specs}

@@ -74,8 +74,8 @@ class Recycling:
 
 
 def _imported() -> set[str]:
-    """Files of our modules."""
-    ours = (module for name, module in list(sys.modules.items()) if name.partition(".")[0] in _PACKAGES)
+    """Files of our modules. Of a copy, which is made at once: another thread may be importing."""
+    ours = (module for name, module in sys.modules.copy().items() if name.partition(".")[0] in _PACKAGES)
     return {module.__file__ for module in ours if module.__file__}
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from orchestration.worker.models import checksum
+
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "engine": ("dbt", "spark"),
     "clock": ("minute", "hour"),
@@ -23,7 +25,8 @@ class SpecError(ValueError):
 class MartSpec:
     """One mart as docs/architecture.md describes it. `columns`: name → ClickHouse type, in the table's order.
 
-    `upstream`: the marts whose candidates it is built from, where they are built together.
+    `upstream`: the marts whose candidates it is built from, where they are built together. `model`: checksum of what makes its
+    rows (`models.checksum`).
     """
 
     name: str
@@ -38,6 +41,7 @@ class MartSpec:
     description: str
     columns: dict[str, str]
     upstream: list[str]
+    model: str
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -46,7 +50,10 @@ class MartSpec:
 def mart_specs(manifest: Mapping[str, Any]) -> list[MartSpec]:
     """All marts by name: dbt models and sources with `meta.lockgate`. Raises SpecError at the first that is wrong."""
     owners = {str(group["name"]): _owner_name(group["owner"]) for group in manifest.get("groups", {}).values()}
-    specs = [_spec(node, meta, owners, _upstream(manifest, node)) for node, meta in _declared(manifest)]
+    specs = [
+        _spec(node, meta, owners, _upstream(manifest, node), checksum(manifest, node, meta))
+        for node, meta in _declared(manifest)
+    ]
     names = [spec.name for spec in specs]
     for name in names:
         if names.count(name) > 1:
@@ -76,7 +83,9 @@ def _upstream(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> list[str]
     return sorted(found)
 
 
-def _spec(node: Mapping[str, Any], meta: Mapping[str, Any], owners: Mapping[str, str], upstream: list[str]) -> MartSpec:
+def _spec(
+    node: Mapping[str, Any], meta: Mapping[str, Any], owners: Mapping[str, str], upstream: list[str], model: str
+) -> MartSpec:
     name = node["name"]
     said = meta["lockgate"]
     if not isinstance(said, Mapping):
@@ -116,6 +125,7 @@ def _spec(node: Mapping[str, Any], meta: Mapping[str, Any], owners: Mapping[str,
         description=" ".join(node["description"].split()),
         columns=columns,
         upstream=upstream,
+        model=model,
     )
 
 

@@ -33,7 +33,7 @@ def write(folder: Path, **changes: Any) -> Path:
 
 def test_the_contracts_in_use_load() -> None:
     contracts = load_contracts(ROOT / "contracts")
-    assert list(contracts) == ["github_events", "payments"]
+    assert {"github_events", "payments"} <= contracts.keys()
 
 
 def test_durations_and_types_are_understood(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ class TestHowKafkaIsReached:
             Settings(**given).kafka()
 
     def test_a_mechanism_that_we_do_not_speak_is_refused(self) -> None:
-        with pytest.raises(SettingsError, match="SCRAM-SHA-512"):
+        with pytest.raises(SettingsError, match=r"KAFKA_SASL_MECHANISM is .*SCRAM-SHA-512"):
             Settings(kafka_sasl_mechanism="GSSAPI")
 
     def test_no_secret_is_in_what_python_prints(self) -> None:
@@ -216,6 +216,7 @@ class TestWhatCannotBeUsed:
             SettingsError, match=r"KAFKA_SECURITY_PROTOCOL is 'TLS': .*LOCKGATE_DAGSTER_PORT is 'many': "
         ):
             Settings()
+        monkeypatch.undo()
         with pytest.raises(SettingsError, match=r"^CLICKHOUSE_URL: Input should be a valid string$"):
             Settings(clickhouse_url=12345)
 
@@ -224,3 +225,27 @@ class TestWhatCannotBeUsed:
         monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "")
         assert Settings().home_dir == Path(".lockgate").absolute()
         assert Settings().embedded_kafka
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("LOCKGATE_BATCH_ROWS", "0"),
+        ("LOCKGATE_FIRST_HOUR", "yesterday"),
+        ("KAFKA_SECURITY_PROTOCOL", "x"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_told_by_its_variable(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match=f"^{variable} is '{value}': Input should be "):
+        Settings()
+
+
+@pytest.mark.parametrize("port", ["99x", "99999", "0"])
+def test_an_address_with_no_port_that_is_one_is_refused(port: str) -> None:
+    with pytest.raises(SettingsError, match="CLICKHOUSE_URL must look like"):
+        Settings(clickhouse_url=f"http://u:p@h:{port}").clickhouse()
+    with pytest.raises(SettingsError, match="POSTGRES_URL must look like"):
+        Settings(postgres_url=f"postgresql://u:p@h:{port}").postgres("lockgate")

@@ -131,7 +131,7 @@ def test_a_closed_gate_publishes_nothing_and_says_why(minute: Minute) -> None:
     assert "payments_as_landed" in str(gate.description)
     assert (MART, None) not in materialized(run)
     assert minute.rows(PUBLISHED) == before, "the old publication stays"
-    (alert,) = alerts_of(minute.instance, run.dagster_run)
+    (alert,) = alerts_of(minute.instance, run.dagster_run, minute.settings)
     assert alert.what == f"check gate of {MART}"
     assert (alert.owner, alert.runbook) == ("team-payments", "docs/runbooks/mart-gate.md")
     assert alert.rows
@@ -196,9 +196,9 @@ def test_a_stream_that_cannot_be_landed_stops_no_other_and_fails_the_run_by_name
     assert checks(run)[f"{MART}:gate"].passed
     assert [row[1] for row in minute.rows(PUBLISHED)][-1] == 10, "the stream behind it landed, and was published"
     assert checks(run)["staging/payments:complete"].passed
-    (alert,) = alerts_of(minute.instance, run.dagster_run)
-    assert alert.what == "step landing_complete"
-    assert "github_events did not land: " in alert.says
+    (alert,) = alerts_of(minute.instance, run.dagster_run, minute.settings)
+    assert (alert.what, alert.owner) == ("check complete of staging/github_events", "team-product-analytics")
+    assert alert.says.startswith("did not land: ")
     with Postgres(minute.settings.postgres(LEDGER_DATABASE)) as ledger, ledger.transaction() as connection:
         last = connection.execute("SELECT summary FROM tick ORDER BY tick_id DESC LIMIT 1").fetchone()
     assert last is not None

@@ -64,7 +64,7 @@ def lockgate(*arguments: str) -> tuple[int, str]:
 
 def tell(minute: Minute, run: ExecuteInProcessResult) -> list[str]:
     """What the two sensors do after a run; the troubles that are open then."""
-    for alert in alerts_of(minute.instance, run.dagster_run):
+    for alert in alerts_of(minute.instance, run.dagster_run, minute.settings):
         raise_alert(minute.settings, alert)
     end_alerts(minute.instance, run.dagster_run, minute.settings)
     return [alert.what for alert in open_alerts(minute.settings) if alert.what.endswith("payments")]
@@ -76,7 +76,7 @@ def is_loud_and_alone(minute: Minute, run: ExecuteInProcessResult, check: str, r
     found = checks(run)
     assert not found[f"staging/payments:{check}"].passed
     assert found[f"staging/github_events:{check}"].passed
-    (alert,) = alerts_of(minute.instance, run.dagster_run)
+    (alert,) = alerts_of(minute.instance, run.dagster_run, minute.settings)
     assert (alert.what, alert.runbook) == (f"check {check} of staging/payments", runbook)
     for part in said:
         assert part in alert.says

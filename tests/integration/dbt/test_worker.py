@@ -163,6 +163,25 @@ def test_a_table_that_cannot_be_made_is_one_marts_trouble(clean: Warehouse, work
     assert [spec["name"] for spec in worker.marts() if spec["shape_differs"]] == []
 
 
+def test_a_model_that_the_warehouse_refuses_is_named_before_anybody_builds_it(
+    worker: Worker, settings: Settings
+) -> None:
+    file = settings.dbt_project / "models" / "marts" / "actor_first_seen.sql"
+    honest, before = file.read_text(), {spec["name"]: spec for spec in worker.marts()}
+    try:
+        file.write_text(honest + "\n-- a remark at the end")
+        after = {spec["name"]: spec for spec in worker.marts()}
+        assert [name for name in after if after[name]["model"] != before[name]["model"]] == ["actor_first_seen"]
+        assert not any(spec["fault"] for spec in after.values())
+        file.write_text(honest + "\nwhere selct")
+        refused = {spec["name"]: spec["fault"] for spec in worker.marts() if spec["fault"]}
+        assert "in model actor_first_seen (models/marts/actor_first_seen.sql)" in refused.pop("actor_first_seen")
+        assert refused in ({}, {"new_actors_daily": "skipped, because a mart that it reads failed"})
+    finally:
+        file.write_text(honest)
+    assert not any(spec["fault"] for spec in worker.marts())
+
+
 def test_a_second_worker_leaves_the_first_alone(worker: Worker, settings: Settings) -> None:
     with start_worker(settings) as second:
         assert second.wait(180) == 1

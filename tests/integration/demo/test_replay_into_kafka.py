@@ -131,9 +131,17 @@ def test_a_file_that_breaks_off_fails_with_what_was_sent(
 ) -> None:
     whole = (SAMPLE / "2016-01-01-03.ndjson.gz").read_bytes()
     (tmp_path / "cut.ndjson.gz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ReplayFailed, match="cannot be read beyond line") as error:
+    with pytest.raises(ReplayFailed, match="is broken at byte") as error:
         replay(settings, events, tmp_path)
-    assert in_topic(events).total() == error.value.result.produced > 0
+    result, sent = error.value.result, in_topic(events)
+    assert sent.total() == result.produced == result.lines > 1_000
+    assert all(json.loads(line or b"") for line in sent), "whole lines alone"
+
+
+def test_files_without_a_line_fail(settings: Settings, events: Contract, tmp_path: Path) -> None:
+    (tmp_path / "nothing.ndjson").touch()
+    with pytest.raises(ReplayFailed, match=r"not one line in nothing\.ndjson"):
+        replay(settings, events, tmp_path)
 
 
 def _command(settings: Settings, path: Path, *arguments: str) -> subprocess.Popen[bytes]:

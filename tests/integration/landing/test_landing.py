@@ -199,12 +199,16 @@ def test_an_insert_longer_than_its_lease_keeps_it(stream: Stream, monkeypatch: p
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(stream.land, stream.batches("slow", lease))
         assert inserting.wait(30)
-        looks, others = 0, stream.batches("other", lease)
+        looks, others, seen = 0, stream.batches("other", lease), set[int]()
         while not slow.done():
-            assert (report := stream.land(others)).batches == 0, report
+            report = stream.land(others)
+            assert report.batches == 0, report
+            assert (report.elsewhere, report.lag) in ((100, 100), (0, 0)), "it says who is at it, or that all is done"
+            seen.add(report.elsewhere)
             looks += 1
         assert slow.result().landed == 100
     assert looks > 3
+    assert 100 in seen
     assert stream.visible() == (100, 100)
     assert stream.value("SELECT count() FROM {raw}") == 100  # inserted once, never taken over
     assert stream.value("SELECT max(_generation) FROM {raw}") == 0

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from lockgate.core.windows import Mart
+from lockgate.core.mends import Mend
+from lockgate.core.windows import Dirty, Mart
 from lockgate.ledger.leases import Leases
 from lockgate.names import LANE_BACKFILL, LANE_MINUTE
 from lockgate.operations.platform import Platform
@@ -56,6 +57,40 @@ def test_what_vanished_from_the_source_vanishes_from_the_mart(bench: Bench) -> N
     run(bench)
     bench.change({2: 0, 30: 0})
     run(bench)
+    assert bench.published() == {1: 10}
+
+
+def test_hours_that_an_earlier_model_made_are_told_until_they_are_built_anew(bench: Bench) -> None:
+    bench.mart = replace(bench.mart, model="first")
+    bench.change({1: 10, 2: 20, 5: 50})
+    assert run(bench).outdated is None
+    bench.mart = replace(bench.mart, model="second")
+    bench.change({2: 21})
+    told = run(bench).outdated
+    assert told is not None, "hour 2 was built by the second model, 1 and 5 were not"
+    assert (told.hours, told.first, told.end) == (2, DAY + timedelta(hours=1), DAY + timedelta(hours=6))
+    assert run(bench, LANE_BACKFILL, between=(told.first, told.end), rebuild=True).outdated is None
+    assert bench.published() == {1: 10, 2: 21, 5: 50}
+
+
+def test_a_rebuilt_window_counts_whole_whichever_of_its_hours_were_stale(bench: Bench) -> None:
+    bench.mart = replace(bench.mart, model="first", dirty=Dirty.SAME_DAY)
+    bench.change({1: 10, 2: 20, 30: 5})
+    run(bench)
+    bench.mart = replace(bench.mart, model="second")
+    bench.change({2: 21})
+    told = run(bench).outdated
+    assert told is not None
+    assert (told.hours, told.first) == (1, DAY + timedelta(hours=30)), "the first day was built whole"
+
+
+def test_a_model_that_the_warehouse_refuses_is_told_where_nothing_is_stale(bench: Bench) -> None:
+    bench.change({1: 10})
+    run(bench)
+    bench.mart = replace(bench.mart, fault="Syntax error")
+    report = run(bench)
+    assert report.error == f"{bench.mart.name} cannot be built: Syntax error"
+    assert report.mend == Mend(f"lockgate dbt build --select +{bench.mart.name}", "docs/runbooks/model-broken.md")
     assert bench.published() == {1: 10}
 
 

@@ -7,6 +7,8 @@ reader's desk.
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
 from collections import Counter
 from itertools import product
@@ -205,16 +207,28 @@ def _example(text: str, first_line: str) -> str:
 
 def test_the_readmes_contract_is_one() -> None:
     contract = Contract.model_validate(yaml.safe_load(_example(shown(README), "# contracts/")))
-    assert contract.stream not in load_contracts(ROOT / "contracts")
+    assert f"# contracts/{contract.stream}.yml" in shown(README)
 
 
 def test_the_readmes_model_has_a_spec_that_the_platform_takes() -> None:
-    (model,) = yaml.safe_load(_example(shown(README), "# forks_by_hour.yml"))["models"]
+    document = yaml.safe_load(_example(shown(README), "# forks_by_hour.yml"))
+    (model,) = document["models"]
+    assert document["unit_tests"], "a habit of the project asks for one"
     said = model["config"]["meta"]["lockgate"]
     mart = Mart.of({"name": model["name"], **said})
     columns = {column["name"] for column in model["columns"]}
     assert {mart.time_column, *said["order_by"]} <= columns
     assert mart.stream in load_contracts(ROOT / "contracts")
+
+
+def test_the_readmes_suite_is_formatted_as_a_commit_must_be(tmp_path: Path) -> None:
+    (suite,) = [block for block in blocks(shown(README), "python") if block.startswith("# expectations/suites/")]
+    file = tmp_path / "suite.py"
+    file.write_text(suite)
+    for command in ("check", "format --check"):
+        ruff = [sys.executable, "-m", "ruff", *command.split(), "--config", str(ROOT / "pyproject.toml"), str(file)]
+        done = subprocess.run(ruff, capture_output=True, text=True, check=False, cwd=ROOT)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("picture", re.findall(r"<!-- screenshot: (\S+)", README.read_text()) or [None])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from lockgate.contracts import Contract, load_contract
 from lockgate.operations.replay import contract_of, parse_rate, shift_to_end_at
 from lockgate.operations.replay_sending import RateLimiter
-from lockgate.operations.replay_source import Lines, Position, ProgressFile, ReplayError, source_files
+from lockgate.operations.replay_source import Lines, Position, ProgressFile, ReplayError, require_events, source_files
 from lockgate.operations.rewriting import Rewriter, event_seconds
 from lockgate.settings import ROOT, Settings
 
@@ -49,14 +50,47 @@ class TestFiles:
         (tmp_path / "a.json.gz").write_bytes(gzip.compress(b"1\n2\n") + gzip.compress(b"3\n"))
         assert list(Lines(tmp_path / "a.json.gz")) == [b"1", b"2", b"3"]
 
-    def test_a_file_cut_off_says_where(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("count", [3, 5000], ids=["less than a buffer", "more than one"])
+    def test_of_a_file_that_breaks_off_the_whole_lines_before_are_read(self, tmp_path: Path, count: int) -> None:
+        lines, packed = self.packed(count)
+        path = tmp_path / "cut.ndjson.gz"
+        path.write_bytes(packed[: len(packed) * 2 // 3])
+        read = self.read_until_broken(path, r"in line {number:,}: it breaks off.*{before:,} lines before that")
+        assert 0 < len(read) < count
+        assert read == lines[: len(read)]
+
+    def test_of_a_file_whose_checksum_is_wrong_no_line_is_lost(self, tmp_path: Path) -> None:
+        """It is known at the file's end only, so nothing of the chunk before it may be thrown away with it."""
+        lines, packed = self.packed(1000)
+        path = tmp_path / "damaged.json.gz"
+        path.write_bytes(packed[:-8] + b"\0" * 8)
+        assert self.read_until_broken(path, r"in line {number:,}: Error .*incorrect data check") == lines
+
+    @staticmethod
+    def packed(count: int) -> tuple[list[bytes], bytes]:
         import random
 
-        whole = gzip.compress(b"\n".join(random.Random(1).randbytes(1000).hex().encode() for _ in range(5000)))
-        path = tmp_path / "cut.ndjson.gz"
-        path.write_bytes(whole[: len(whole) // 2])
-        with pytest.raises(ReplayError, match=r"cut\.ndjson\.gz cannot be read beyond line \d+"):
-            list(Lines(path))
+        lines = [random.Random(number).randbytes(1000).hex().encode() for number in range(count)]
+        return lines, gzip.compress(b"\n".join(lines) + b"\n")
+
+    @staticmethod
+    def read_until_broken(path: Path, said: str) -> list[bytes]:
+        read: list[bytes] = []
+        with pytest.raises(ReplayError) as raised:
+            read.extend(Lines(path))
+        text = str(raised.value)
+        assert re.search(said.format(number=len(read) + 1, before=len(read)), text), text
+        byte = int(text.partition("at byte ")[2].partition(", in")[0].replace(",", ""))
+        assert 0 < byte <= path.stat().st_size
+        return read
+
+    def test_files_without_a_line_are_refused_before_anything_is_started(self, tmp_path: Path) -> None:
+        (tmp_path / "a.ndjson.gz").write_bytes(gzip.compress(b""))
+        (tmp_path / "b.ndjson").touch()
+        with pytest.raises(ReplayError, match="holds no events"):
+            require_events(tmp_path)
+        (tmp_path / "c.ndjson").write_bytes(b"1")
+        require_events(tmp_path)
 
 
 class TestRate:

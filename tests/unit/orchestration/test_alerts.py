@@ -18,6 +18,7 @@ from dagster import (
 )
 
 from lockgate.clients.warehouse import WarehouseUnavailable
+from lockgate.core.mends import RUNBOOK_MART, again
 from lockgate.operations.alerts import Alert, alerts_file, end_alert, open_alerts, raise_alert, recent_alerts
 from lockgate.settings import Settings
 from orchestration.automation.alerts import alerts_of, end_alerts
@@ -119,7 +120,7 @@ def runs() -> Iterator[tuple[DagsterInstance, Definitions, Faults]]:
         }
         result = rule | {"success": not (faults.gate_fails or faults.warns_only), "failing_rows": [{"kind": "x"}]}
         outcome = {"table": "c.m", "success": not faults.gate_fails, "seconds": 0.1, "results": [result]}
-        yield check_result(m.key, "gate", outcome, owner="team-a", runbook="docs/runbooks/mart-gate.md")
+        yield check_result(m.key, "gate", outcome, owner="team-a", mend=again("minute", RUNBOOK_MART))
         yield MaterializeResult()
 
     with DagsterInstance.ephemeral() as instance:
@@ -134,35 +135,41 @@ def run(runs: tuple[DagsterInstance, Definitions, Faults]) -> DagsterRun:
     return found
 
 
-def test_a_good_run_tells_nothing(runs: tuple[DagsterInstance, Definitions, Faults]) -> None:
-    assert alerts_of(runs[0], run(runs)) == []
+def test_a_good_run_tells_nothing(runs: tuple[DagsterInstance, Definitions, Faults], settings: Settings) -> None:
+    assert alerts_of(runs[0], run(runs), settings) == []
 
 
-def test_a_warning_tells_nothing(runs: tuple[DagsterInstance, Definitions, Faults]) -> None:
+def test_a_warning_tells_nothing(runs: tuple[DagsterInstance, Definitions, Faults], settings: Settings) -> None:
     runs[2].warns_only = True
-    assert alerts_of(runs[0], run(runs)) == []
+    assert alerts_of(runs[0], run(runs), settings) == []
 
 
-def test_a_closed_gate_tells_rows_owner_and_runbook_once(runs: tuple[DagsterInstance, Definitions, Faults]) -> None:
+def test_a_closed_gate_tells_rows_owner_and_runbook_once(
+    runs: tuple[DagsterInstance, Definitions, Faults], settings: Settings
+) -> None:
     runs[2].gate_fails = True
-    (told,) = alerts_of(runs[0], run(runs))
+    (told,) = alerts_of(runs[0], run(runs), settings)
     assert told.what == "check gate of marts/m"
     assert told.rows == [{"rule": "r", "kind": "x"}]
     assert (told.owner, told.runbook, told.mend) == ("team-a", "docs/runbooks/mart-gate.md", "lockgate tick")
 
 
-def test_since_is_the_first_failure_after_the_last_success(runs: tuple[DagsterInstance, Definitions, Faults]) -> None:
+def test_since_is_the_first_failure_after_the_last_success(
+    runs: tuple[DagsterInstance, Definitions, Faults], settings: Settings
+) -> None:
     run(runs)
     runs[2].gate_fails = True
-    (first,) = alerts_of(runs[0], run(runs))
-    (second,) = alerts_of(runs[0], run(runs))
+    (first,) = alerts_of(runs[0], run(runs), settings)
+    (second,) = alerts_of(runs[0], run(runs), settings)
     assert second.since == pytest.approx(first.since, abs=timedelta(seconds=1))
     assert second.since < second.at
 
 
-def test_a_server_that_is_away_is_named_with_its_mend(runs: tuple[DagsterInstance, Definitions, Faults]) -> None:
+def test_a_server_that_is_away_is_named_with_its_mend(
+    runs: tuple[DagsterInstance, Definitions, Faults], settings: Settings
+) -> None:
     runs[2].server_away = True
-    (told,) = alerts_of(runs[0], run(runs))
+    (told,) = alerts_of(runs[0], run(runs), settings)
     assert told.what == "step marts__m"
     assert "does not answer" in told.says
     assert told.mend == "lockgate restart warehouse"
@@ -174,7 +181,7 @@ def test_a_run_that_goes_well_ends_what_was_told(
 ) -> None:
     setattr(runs[2], trouble, True)
     failed = run(runs)
-    for told in alerts_of(runs[0], failed):
+    for told in alerts_of(runs[0], failed, settings):
         raise_alert(settings, told)
     end_alerts(runs[0], failed, settings)
     assert len(open_alerts(settings)) == 1

@@ -6,6 +6,7 @@ from typing import Any
 
 from dagster import AssetCheckResult, AssetCheckSeverity, AssetKey, TableMetadataValue
 
+from lockgate.core.mends import RUNBOOK_MART, again
 from orchestration.checks.outcomes import MOST_ROWS, check_result, failing_rows
 
 KEY = AssetKey(["marts", "m"])
@@ -29,7 +30,7 @@ def outcome(*results: dict[str, Any]) -> dict[str, Any]:
 
 
 def result(found: dict[str, Any] | None, reason: str | None = None) -> AssetCheckResult:
-    return check_result(KEY, "gate", found, owner="team-a", runbook="docs/runbooks/mart-gate.md", reason=reason)
+    return check_result(KEY, "gate", found, owner="team-a", mend=again("minute", RUNBOOK_MART), reason=reason)
 
 
 def test_all_rules_hold() -> None:

@@ -62,6 +62,7 @@ def test_marts_are_models_and_sources_that_say_so(manifest: Manifest) -> None:
         "description": "Events an hour.",
         "columns": {"hour_at": "DateTime('UTC')", "kind": "String"},
         "upstream": [],
+        "model": "",
     }
 
 
