@@ -10,7 +10,7 @@ import importlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Collection, Container, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import TYPE_CHECKING, Any
@@ -44,12 +44,16 @@ def run(
     settings: Settings,
     *,
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+    personal: Collection[str] = (),
 ) -> dict[str, Any]:
-    """The gate outcome of docs/architecture.md. Never raises for a fault of the suite, the warehouse or the parameters."""
+    """The gate outcome of docs/architecture.md. Never raises for a fault of the suite, the warehouse or the parameters.
+
+    `personal`: columns that are masked in failing rows, beside those that contracts tag.
+    """
     started = time.monotonic()
 
     def work() -> dict[str, Any]:
-        return _run(suite, table, parameters, settings, started, timeout_seconds)
+        return _run(suite, table, parameters, settings, started, timeout_seconds, personal)
 
     try:
         importlib.import_module("expectations.engine")  # 13 CPU s, once a process: not on the suite's time
@@ -70,25 +74,26 @@ def _run(
     settings: Settings,
     started: float,
     timeout_seconds: float,
+    personal: Collection[str],
 ) -> dict[str, Any]:
     suite = rendered(load_suite(name), table, parameters)
     with _engine_of(settings, timeout_seconds) as engine:
         results = engine.validate(name, quoted_table(table), suite.rules)
-    rows, faults = _failing_rows(outcome.failed_rules(suite, results), settings, timeout_seconds)
+    rows, faults = _failing_rows(outcome.failed_rules(suite, results), settings, timeout_seconds, personal)
     if not outcome.all_answered(suite, results):
         _forget_engines()
     return outcome.build(name, table, suite, results, rows, faults, time.monotonic() - started)
 
 
 def _failing_rows(
-    rules: list[Rule], settings: Settings, timeout_seconds: float
+    rules: list[Rule], settings: Settings, timeout_seconds: float, personal: Collection[str]
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str]]:
     """The first rows behind each failed rule, by rule; and for which rules they could not be had, and why."""
     rows: dict[str, list[dict[str, Any]]] = {}
     faults: dict[str, str] = {}
     if not rules:
         return rows, faults
-    personal = _personal_columns(settings)
+    masked = _personal_columns(settings, personal)
     with Warehouse(settings.clickhouse("gate"), timeout=timeout_seconds) as warehouse:
         for rule in rules:
             try:
@@ -96,7 +101,7 @@ def _failing_rows(
             except ClientError as error:
                 faults[rule.name] = str(error)[:500]
             else:
-                rows[rule.name] = outcome.presentable(found, personal)
+                rows[rule.name] = outcome.presentable(found, masked)
     return rows, faults
 
 
@@ -107,8 +112,8 @@ class _Every:
         return True
 
 
-def _personal_columns(settings: Settings) -> Container[str]:
-    """Whatever any contract tags, as it is and as it was accepted. While one cannot be read in either way, nobody can tell which
+def _personal_columns(settings: Settings, of_marts: Collection[str]) -> Container[str]:
+    """Those `of_marts`, and whatever any contract tags, as it is and as it was accepted. While one cannot be read in either way, nobody can tell which
     of its stream's columns are personal: then all are."""
     contracts, broken = readable_contracts(settings.contracts)
     accepted, unreadable = readable_accepted(settings.contracts)
@@ -121,7 +126,7 @@ def _personal_columns(settings: Settings) -> Container[str]:
         for n, a in c.attributes.items()
         if a.personal != "no"
     )
-    return frozenset({*tagged, "_raw", "_extra", "_headers", "_key", "raw"})
+    return frozenset({*of_marts, *tagged, "_raw", "_extra", "_headers", "_key", "raw"})
 
 
 # --- the warm engine: one a process and warehouse, used by one thread at a time ---------------------------------------

@@ -55,6 +55,7 @@ class Mart:
     upstream: tuple[str, ...] = ()  # marts whose candidates it is built from, where they are in the same build
     model: str = ""  # checksum of what it is built by: its SQL with the views and macros that it uses, or its Spark job
     fault: str = ""  # why the warehouse would refuse its SQL as it stands now; the builder's own words
+    personal: tuple[str, ...] = ()  # columns that analysts do not see
 
     @classmethod
     def of(cls, spec: Mapping[str, Any]) -> Mart:
@@ -74,6 +75,7 @@ class Mart:
             tuple(spec.get("upstream") or ()),
             spec.get("model") or "",
             spec.get("fault") or "",
+            tuple(spec["personal"]),
         )
 
 

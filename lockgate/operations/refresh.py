@@ -192,7 +192,7 @@ def _begin(
     mart = work.mart
     _hold(held, platform.leases.held(f"build:{lane}:{mart.name}"), work)
     for left in platform.builds.open_builds(mart.name, lane):
-        work.report.resumed += platform.publisher.resume(left) is not None
+        work.report.resumed += platform.publisher.resume(left, mart.personal) is not None
     if mart.fault:
         work.report.error = f"{mart.name} cannot be built: {mart.fault}"
         work.report.mend = mends.of_unbuilt(mart.name, mart.engine)
@@ -305,7 +305,7 @@ def _publish(platform: Platform, work: _Work) -> None:
         if platform.builds.ungated(work.mart.stream):
             # Visible since the plan was made, so perhaps in the candidate: no gate over what landed has looked at it.
             raise StaleBuildError(f"{build.mart}: more of {work.mart.stream} landed and has not passed its gate yet")
-        work.report.published_at = platform.publisher.publish(build)
+        work.report.published_at = platform.publisher.publish(build, work.mart.personal)
     except StaleBuildError as error:
         platform.publisher.abandon(build, str(error))
         raise

@@ -7,6 +7,7 @@ partition twice from the same table gives the same mart.
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from datetime import datetime
 
 from lockgate.clients.warehouse import Warehouse
@@ -27,8 +28,8 @@ class Publisher:
         self._builds = builds
         self._leases = leases
 
-    def publish(self, build: Build) -> datetime:
-        """Swap a passed build's partitions into its mart; returns when it was done (UTC).
+    def publish(self, build: Build, personal: Collection[str]) -> datetime:
+        """Swap a passed build's partitions into its mart; returns when it was done (UTC). `personal`: see `serve`.
 
         Raises StaleBuildError where the candidate is no longer what was gated, or where its base has moved, and
         LeaseLostError where another process publishes one of the same partitions.
@@ -44,21 +45,21 @@ class Publisher:
                 ):
                     raise StaleBuildError(f"{build.mart}: the candidate is not what was gated")
                 self._builds.start_publishing(build)
-                published_at = self._swap(build)
+                published_at = self._swap(build, personal)
         except LeaseLostError as lost:
             if published_at is None:
                 raise
             logger.warning("%s: %s; build %d was published all the same", build.mart, lost, build.build_id)
         return published_at
 
-    def resume(self, build: Build) -> datetime | None:
+    def resume(self, build: Build, personal: Collection[str]) -> datetime | None:
         """End what a killed process left behind: finish a publication under way, abandon everything earlier.
 
         For the holder of the lane's lease, who knows that the build's maker is gone.
         """
         if build.state == "publishing":
             logger.warning("%s: finishing the publication of build %d", build.mart, build.build_id)
-            return self._swap(build)
+            return self._swap(build, personal)
         self.abandon(build, "its process was killed before it could be published")
         return None
 
@@ -67,7 +68,7 @@ class Publisher:
         self._warehouse.command(f"DROP TABLE IF EXISTS {frozen_name(build)} SYNC")
         self._builds.end(build, "abandoned", reason)
 
-    def _swap(self, build: Build) -> datetime:
+    def _swap(self, build: Build, personal: Collection[str]) -> datetime:
         aside, published = frozen_name(build), mart(build.mart)
         for publication in self._builds.publications(build):
             if not publication.finished:
@@ -76,7 +77,7 @@ class Publisher:
                 swap = f"REPLACE {partition} FROM {aside}" if publication.rows else f"DROP {partition}"
                 self._warehouse.command(f"ALTER TABLE {published} {swap}")
                 self._builds.finish_publication(publication)
-        serve(self._warehouse, build.mart)
+        serve(self._warehouse, build.mart, personal)
         note_publication(self._warehouse, build)
         published_at = self._builds.finish_build(build)
         self._warehouse.command(f"DROP TABLE IF EXISTS {aside} SYNC")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 from lockgate.clients.warehouse import Warehouse
 from lockgate.ledger.builds import Build
-from lockgate.names import OPS, SERVING, mart, serving
+from lockgate.names import OPS, SERVING, check_identifier, mart, serving
 
 PUBLICATIONS = f"{OPS}.publications"
 
@@ -37,9 +38,20 @@ def ensure_ops(warehouse: Warehouse) -> None:
         warehouse.command(statement)
 
 
-def serve(warehouse: Warehouse, name: str) -> None:
-    """The view of a mart that analysts read; made with the mart's first publication, so never empty for want of one."""
-    warehouse.command(f"CREATE VIEW IF NOT EXISTS {serving(name)} SQL SECURITY NONE AS SELECT * FROM {mart(name)}")
+def serve(warehouse: Warehouse, name: str, personal: Collection[str]) -> None:
+    """The view of a mart that analysts read, without its columns of personal data; made with the mart's first publication, so
+    never empty for want of one.
+
+    A view that is there is left as it is (a person may have given it something else to show), unless it shows personal data.
+    """
+    shown = warehouse.rows(
+        f"SELECT name FROM system.columns WHERE database = '{SERVING}' AND table = {{name:String}}", {"name": name}
+    )
+    if not shown or {column for (column,) in shown} & set(personal):
+        without = f" EXCEPT ({', '.join(map(check_identifier, personal))})" if personal else ""
+        warehouse.command(
+            f"CREATE OR REPLACE VIEW {serving(name)} SQL SECURITY NONE AS SELECT *{without} FROM {mart(name)}"
+        )
 
 
 def note_publication(warehouse: Warehouse, build: Build) -> None:

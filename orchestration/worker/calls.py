@@ -88,7 +88,9 @@ class Calls:
         _expect(args, "suite", "table", "parameters")
         from expectations import runner
 
-        return runner.run(args["suite"], args["table"], args["parameters"], self._settings)
+        return runner.run(
+            args["suite"], args["table"], args["parameters"], self._settings, personal=self._project.personal
+        )
 
 
 def _expect(args: dict[str, Any], *names: str) -> None:

@@ -83,6 +83,11 @@ class DbtProject:
                 self._faults = self._refused(sorted(self._faults))
             return dict(self._faults)
 
+    @property
+    def personal(self) -> frozenset[str]:
+        """Columns of marts that are tagged as personal data, as of the last time that the files could be read."""
+        return frozenset(column for spec in self._specs for column in spec.personal)
+
     def build(self, lane: str, windows: Windows) -> dict[str, dict[str, Any]]:
         """Append the windows of each mart to its candidate; mart → status, message, seconds.
 

@@ -26,7 +26,7 @@ class MartSpec:
     """One mart as docs/architecture.md describes it. `columns`: name → ClickHouse type, in the table's order.
 
     `upstream`: the marts whose candidates it is built from, where they are built together. `model`: checksum of what makes its
-    rows (`models.checksum`).
+    rows (`models.checksum`). `personal`: columns that are tagged as personal data, so that analysts do not see them.
     """
 
     name: str
@@ -42,6 +42,7 @@ class MartSpec:
     columns: dict[str, str]
     upstream: list[str]
     model: str
+    personal: list[str]
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -126,6 +127,7 @@ def _spec(
         columns=columns,
         upstream=upstream,
         model=model,
+        personal=[str(name) for name, facts in node["columns"].items() if _tag(facts) != "no"],
     )
 
 
@@ -138,6 +140,11 @@ def _columns(node: Mapping[str, Any]) -> dict[str, str]:
             if not (facts.get(field) or "").strip():
                 raise SpecError(f"mart {name}: column {column} has no {field}")
     return {str(column): str(facts["data_type"]) for column, facts in node["columns"].items()}
+
+
+def _tag(column: Mapping[str, Any]) -> str:
+    meta = (column.get("config") or {}).get("meta") or column.get("meta") or {}
+    return str(meta.get("personal", "no"))
 
 
 def _owner_name(owner: Mapping[str, Any]) -> str:

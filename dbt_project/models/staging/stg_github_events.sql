@@ -1,4 +1,5 @@
--- Renamed and lightly typed; logins stop here (`actor_key` stands for them). Duplicates of the source are still in.
+-- Renamed and lightly typed; logins stop here (`actor_key` stands for them), and so do the event's bytes and its rest, which
+-- hold them too. Duplicates of the source are still in.
 select
     event_id,
     event_at,
@@ -16,6 +17,5 @@ select
     _partition,
     _offset,
     _kafka_timestamp,
-    _landed_at,
-    _extra
+    _landed_at
 from {{ source('staging', 'github_events') }}

@@ -1,4 +1,4 @@
--- Renamed and lightly typed; the payer's address stops here. Duplicates of the source are still in.
+-- Renamed and lightly typed; the payer's address stops here, and so do the event's bytes and its rest, which hold it too. Duplicates of the source are still in.
 select
     event_id,
     event_at,
@@ -11,6 +11,5 @@ select
     _partition,
     _offset,
     _kafka_timestamp,
-    _landed_at,
-    _extra
+    _landed_at
 from {{ source('staging', 'payments') }}

@@ -303,8 +303,9 @@ def test_personal_columns_are_masked_in_failing_rows(
         "r",
         "s",
         "toInt64(count())",
-        f"SELECT 'somebody' AS actor_login, toDate('{DAY:%Y-%m-%d}') AS day_at FROM {{table}}",
+        f"SELECT 'somebody' AS actor_login, 7 AS actor_key, toDate('{DAY:%Y-%m-%d}') AS day_at FROM {{table}}",
     )
     monkeypatch.setattr(runner, "load_suite", lambda _: only(rule))
-    outcome = run("broken", candidate("events_by_kind_hour"), {}, stack)
-    assert outcome["results"][0]["failing_rows"][0] == {"actor_login": "‹personal›", "day_at": "2031-05-07"}
+    outcome = run("broken", candidate("events_by_kind_hour"), {}, stack, personal=["actor_key"])
+    masked = {"actor_login": "‹personal›", "actor_key": "‹personal›"}
+    assert outcome["results"][0]["failing_rows"][0] == masked | {"day_at": "2031-05-07"}

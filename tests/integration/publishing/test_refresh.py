@@ -136,11 +136,11 @@ def test_a_candidate_that_changed_after_its_gate_is_not_published(
     bench.change({1: 10})
     publish = Publisher.publish
 
-    def meddle(publisher: Publisher, build: Any) -> Any:
+    def meddle(publisher: Publisher, build: Any, personal: Any) -> Any:
         bench.platform.warehouse.command(
             f"INSERT INTO candidate_minute.{bench.mart.name} VALUES ('2016-01-01 01:00:00', 1)"
         )
-        return publish(publisher, build)
+        return publish(publisher, build, personal)
 
     with monkeypatch.context() as patch:
         patch.setattr(Publisher, "publish", meddle)

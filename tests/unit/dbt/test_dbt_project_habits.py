@@ -63,6 +63,12 @@ def test_hours_and_minutes_carry_their_zone(mart: str) -> None:
             assert "'UTC'" in column["data_type"], column["name"]
 
 
+def test_what_holds_a_whole_event_goes_no_further_than_staging() -> None:
+    """It holds the personal data that contracts tag, too."""
+    for path in (PROJECT / "models").rglob("*.sql"):
+        assert not re.search(r"\b(_extra|_raw|_key|_headers)\b", code(path)), path.name
+
+
 def test_no_packages_and_no_telemetry() -> None:
     assert not list(PROJECT.glob("packages.y*ml")) + list(PROJECT.glob("dependencies.y*ml"))
     assert yaml.safe_load((PROJECT / "dbt_project.yml").read_text())["flags"]["send_anonymous_usage_stats"] is False

@@ -215,7 +215,7 @@ def test_the_readmes_model_has_a_spec_that_the_platform_takes() -> None:
     (model,) = document["models"]
     assert document["unit_tests"], "a habit of the project asks for one"
     said = model["config"]["meta"]["lockgate"]
-    mart = Mart.of({"name": model["name"], **said})
+    mart = Mart.of({"name": model["name"], "personal": [], **said})
     columns = {column["name"] for column in model["columns"]}
     assert {mart.time_column, *said["order_by"]} <= columns
     assert mart.stream in load_contracts(ROOT / "contracts")

@@ -63,7 +63,13 @@ def test_marts_are_models_and_sources_that_say_so(manifest: Manifest) -> None:
         "columns": {"hour_at": "DateTime('UTC')", "kind": "String"},
         "upstream": [],
         "model": "",
+        "personal": [],
     }
+
+
+def test_columns_that_are_tagged_as_personal_data(manifest: Manifest) -> None:
+    manifest["nodes"]["model.x.by_hour"]["columns"]["kind"]["config"] = {"meta": {"personal": "pseudonymous"}}
+    assert {spec.name: spec.personal for spec in mart_specs(manifest)} == {"a_spark_mart": [], "by_hour": ["kind"]}
 
 
 def test_upstream_are_the_marts_that_a_model_reads_also_by_way_of_views(manifest: Manifest) -> None:
