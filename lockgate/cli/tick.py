@@ -80,7 +80,7 @@ def print_marts(marts: Iterable[MartReport]) -> None:
     """A line for each that was built, or should have been."""
     for mart in marts:
         if mart.build_id is not None or mart.error:
-            state = "published" if mart.published_at else "NOT published"
+            state = "published" if mart.published_at else "deferred" if mart.deferred else "NOT published"
             seconds = sum(mart.seconds.values())
             print(f"{mart.mart:<28} {state:<13}  hours {mart.hours:>5}  rows {mart.rows:>9,}  {seconds:.1f} s")
 

@@ -29,7 +29,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class TickReport:
-    """What one tick did. `problems` is empty where all is well; `failures`: streams that could not be landed, and why."""
+    """What one tick did. `problems` is empty where all is well; `failures`: streams that could not be landed, and why.
+
+    A mart that is deferred is no problem: another process is at it, or has landed more and gates it next.
+    """
 
     streams: list[StreamReport] = field(default_factory=list)
     failures: dict[str, Exception] = field(default_factory=dict)
