@@ -74,9 +74,10 @@ def fields(contract: Contract) -> list[Field]:
 def is_blank(text: str) -> str:
     """The condition that a text, not NULL, is empty or white space alone, as Unicode has it.
 
-    It looks for the first character that is none, so it is decided at the first one nearly always.
+    Nearly always the first character tells, a printable one of ASCII; else is the pattern looked for.
     """
-    return f"NOT match({text}, '[^\\\\s\\\\x0b\\\\x1c-\\\\x1f\\\\x{{85}}\\\\pZ]')"
+    printable = f"substring({text}, 1, 1) BETWEEN '!' AND '~'"
+    return f"(NOT {printable} AND NOT match({text}, '[^\\\\s\\\\x0b\\\\x1c-\\\\x1f\\\\x{{85}}\\\\pZ]'))"
 
 
 def promoted_keys(wanted: Iterable[Field]) -> set[str]:
