@@ -113,8 +113,10 @@ class _Every:
 
 
 def _personal_columns(settings: Settings, of_marts: Collection[str]) -> Container[str]:
-    """Those `of_marts`, and whatever any contract tags, as it is and as it was accepted. While one cannot be read in either way, nobody can tell which
-    of its stream's columns are personal: then all are."""
+    """Those `of_marts`, and whatever any contract tags, as it is and as it was accepted.
+
+    While a contract cannot be read in either way, nobody can tell which of its stream's columns are personal: then all are.
+    """
     contracts, broken = readable_contracts(settings.contracts)
     accepted, unreadable = readable_accepted(settings.contracts)
     if unreadable or broken.keys() - accepted.keys():
