@@ -52,7 +52,7 @@ class DemoScreen:
         return show
 
     def _line(self, title: str, at: ReplayProgress) -> None:
-        if time.monotonic() - self._last_line >= _LINE_SECONDS:
+        if at.produced and time.monotonic() - self._last_line >= _LINE_SECONDS:
             self._last_line = time.monotonic()
             self.say(f"{title}: {at.produced:,} events{rate_of(at.produced, at.seconds)}")
 
