@@ -45,7 +45,6 @@ def published(minute: Minute) -> Minute:
     for one in events:
         sender.produce("github.events", json.dumps(one).encode(), key=LOGIN, headers=[("who", LOGIN.encode())])
     sender.produce("payments", json.dumps(paid | {"payment_id": "zyx-5"}).encode())
-    sender.produce("payments", json.dumps(paid | {"payment_id": "zyx-6", "amount": ADDRESS}).encode())
     assert sender.flush(60) == 0
     with open_platform(minute.settings) as platform:
         assert tick(platform, "a test").problems == []
@@ -95,10 +94,9 @@ def there(published: Minute) -> Places:
 
 @pytest.mark.parametrize("what", ["login", "address", "account"])
 def test_an_analyst_finds_no_personal_value_anywhere(seen_by_analysts: Places, there: Places, what: str) -> None:
-    stream = "payments" if what == "address" else "github_events"
-    assert there[what] >= {f"staging.{stream}", "staging.quarantine"} - (
-        {"staging.quarantine"} if what == "account" else set()
-    )
+    # Of payments, none is quarantined: tests that come later replay them, and its share would be told.
+    where = {"login": {"staging.github_events", "staging.quarantine"}, "address": {"staging.payments"}}
+    assert there[what] >= where.get(what, {"staging.github_events"}), "it is there, and the search finds it"
     assert seen_by_analysts[what] == set()
 
 
