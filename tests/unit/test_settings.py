@@ -216,9 +216,9 @@ class TestWhatCannotBeUsed:
             SettingsError, match=r"KAFKA_SECURITY_PROTOCOL is 'TLS': .*LOCKGATE_DAGSTER_PORT is 'many': "
         ):
             Settings()
-        monkeypatch.undo()
-        with pytest.raises(SettingsError, match=r"^CLICKHOUSE_URL: Input should be a valid string$"):
+        with pytest.raises(SettingsError, match=r"CLICKHOUSE_URL: Input should be a valid string") as refused:
             Settings(clickhouse_url=12345)
+        assert "12345" not in str(refused.value)
 
     def test_an_empty_variable_counts_as_not_set(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("LOCKGATE_HOME", "")
