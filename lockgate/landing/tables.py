@@ -237,7 +237,7 @@ def ensure_tables(warehouse: Warehouse, contracts: Sequence[Contract], of: Seque
         return
     for statement in [*DATABASES, *LEDGER_TABLES, quarantine_table(contracts), quarantine_view()]:
         warehouse.command(statement)
-    _follow_retention(warehouse, QUARANTINE, (), max(c.retention.quarantine for c in contracts))
+    _follow_quarantines_retention(warehouse, contracts)
     for contract in mine:
         if known.get(contract.stream) != wanted[contract.stream]:
             _ensure_stream(warehouse, contract, wanted[contract.stream])
@@ -271,6 +271,29 @@ def _follow_retention(warehouse: Warehouse, table: str, columns: Sequence[str], 
             changes.append("MODIFY COLUMN _raw REMOVE TTL")
         changes.append(f"MODIFY {wanted[-1]}")  # last: what follows a comma behind it would be one more TTL
         warehouse.command(f"ALTER TABLE {table} {', '.join(changes)}")
+
+
+def _follow_quarantines_retention(warehouse: Warehouse, contracts: Sequence[Contract]) -> None:
+    """All streams share the table, so it keeps what the most patient of them wants.
+
+    It is not made shorter while there is a stream whose contract is not among these, because it cannot be read just now: the
+    warehouse would delete what that one keeps, and no mend of the contract brings it back.
+    """
+    longest = max(c.retention.quarantine for c in contracts)
+    database, name = QUARANTINE.split(".")
+    unknown = warehouse.value(
+        f"SELECT count() FROM system.tables WHERE database = '{STAGING_RAW}' AND endsWith(name, '__inbox')"
+        " AND NOT has({inboxes:Array(String)}, name)",
+        {"inboxes": [inbox(c.stream).partition(".")[2] for c in contracts]},
+    )
+    if unknown:
+        kept = warehouse.value(
+            "SELECT extract(create_table_query, 'TTL toDateTime\\(_landed_at\\) \\+ toIntervalSecond\\((\\d+)\\)')"
+            " FROM system.tables WHERE database = {database:String} AND name = {name:String}",
+            {"database": database, "name": name},
+        )
+        longest = max(longest, timedelta(seconds=int(kept or 0)))
+    _follow_retention(warehouse, QUARANTINE, (), longest)
 
 
 def _ensure_stream(warehouse: Warehouse, contract: Contract, digest: str) -> None:

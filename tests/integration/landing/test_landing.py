@@ -324,3 +324,31 @@ def test_another_retention_is_followed_by_a_table_that_exists(stream: Stream) ->
     )
     expiries = [int(seconds) // 86_400 for seconds in re.findall(r"toIntervalSecond\((\d+)\)", made)]
     assert expiries == [77, 5000]  # of what no column holds, of the row
+
+
+def test_the_quarantine_keeps_what_a_stream_wants_whose_contract_cannot_be_read(stream: Stream) -> None:
+    """A contract that is broken for an hour must not cost the messages that it keeps for years."""
+    made = "SELECT create_table_query FROM system.tables WHERE database = 'staging_raw' AND name = 'quarantine'"
+
+    def kept_days() -> int:
+        (seconds,) = re.findall(r"toIntervalSecond\((\d+)\)", stream.value(made))
+        return int(seconds) // 86_400
+
+    stream.land()
+    before = kept_days()
+    patient = stream.contract.retention.model_copy(update={"quarantine": timedelta(days=before + 500)})
+    contract = stream.contract.model_copy(update={"retention": patient})
+    stream.lander().land([contract])
+    assert kept_days() == before + 500
+    other = stream.contract.model_copy(update={"stream": f"{stream.name}_other"})
+    ensure_tables(stream.warehouse, [other])  # all that can be read
+    assert kept_days() == before + 500
+    everyone = [
+        name.removesuffix("__inbox")
+        for (name,) in stream.warehouse.rows(
+            "SELECT name FROM system.tables WHERE database = 'staging_raw' AND endsWith(name, '__inbox')"
+        )
+    ]
+    known = [stream.contract.model_copy(update={"stream": name}) for name in everyone]
+    ensure_tables(stream.warehouse, known, of=[stream.contract])
+    assert kept_days() == stream.contract.retention.quarantine.days
