@@ -257,7 +257,7 @@ def test_an_attribute_that_marts_need_is_out_of_the_contract_for_a_while_and_com
     view = settings.dbt_project / "models" / "staging" / "stg_payments.sql"
     view.write_text(view.read_text() + "-- so that the worker makes all views anew, as after a restart\n")
     (problem,), marts = next_tick()
-    assert "payments_hour was not built: view stg_payments, which it reads, cannot be made: " in problem
+    assert "payments_hour cannot be built: view stg_payments, which it reads, cannot be made: " in problem
     assert "currency" in problem
     assert marts["payments_hour"].published_at is None
     assert marts["events_by_kind_hour"].published_at, "the other stream's"
