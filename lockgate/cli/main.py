@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("lockgate.cli.doctor:doctor", "Say what is missing or wrong on this machine, and the mend."),
     "prepare": ("lockgate.cli.tick:prepare", "Make topics and tables that the first tick needs."),
     "tick": ("lockgate.cli.tick:tick", "One minute's work now: land, gate, build, publish."),
+    "tail": ("lockgate.cli.tail:tail", "Land what arrives at once, until interrupted."),
     "seal": ("lockgate.cli.tick:seal", "Say that a stream is complete up to a time."),
     "land": ("lockgate.cli.land:land", "Partitions that have stopped, and landing anew."),
     "proof": ("lockgate.cli.proof:proof", "Whether everything that arrived is there, hour by hour."),

@@ -13,6 +13,7 @@ from lockgate.clients.postgres import Postgres
 from lockgate.clients.warehouse import Warehouse
 from lockgate.clients.worker import Worker
 from lockgate.contracts import Contract, ContractError, readable_contracts
+from lockgate.landing.handover import Handover
 from lockgate.ledger.batches import Batches
 from lockgate.ledger.builds import Builds
 from lockgate.ledger.leases import Leases
@@ -41,6 +42,7 @@ class Platform:
     leases: Leases
     publisher: Publisher
     log: Log
+    handover: Handover
 
 
 @contextmanager
@@ -69,4 +71,5 @@ def open_platform(settings: Settings, holder: str | None = None) -> Iterator[Pla
             leases,
             Publisher(warehouse, builds, leases),
             Log(postgres),
+            Handover(postgres, name, settings.tail_patience_seconds),
         )
