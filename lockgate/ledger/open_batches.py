@@ -1,8 +1,8 @@
 """The tail's side of the ledger: batches that grow piece by piece, and those who want them sealed.
 
 A piece is planned before it is sent, and counted before it is shown, as a batch is; only that it becomes part of the batch that
-is open in its partition. The rules that hold for batches (`ledger.batches`) hold for it: its offsets are nobody else's, it is sent
-once at most under its batch's number, and what is not open under that number any more cannot grow.
+is open in its partition. The rules that hold for batches (`ledger.batches`) hold for it: its offsets are nobody else's, it is
+sent once at most under its batch's number, and what is not open under that number any more cannot grow.
 """
 
 from __future__ import annotations

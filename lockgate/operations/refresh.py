@@ -222,8 +222,7 @@ def _begin(
 
 
 def _held_back(platform: Platform, stream: str) -> bool:
-    """Whether something that landed has not passed the gate. A tail may have sealed a batch since the tick's own gate: it is judged
-    now."""
+    """Whether something that landed has not passed the gate. What a tail has sealed since the tick's own gate is judged now."""
     if platform.builds.ungated(stream) and platform.handover.tail_lives(stream):
         gate_landed(platform, stream)
     return bool(platform.builds.ungated(stream))

@@ -15,7 +15,7 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from lockgate.clients.kafka import producer
-from lockgate.landing import piecewise, tail
+from lockgate.landing import piecewise, steps, tail
 from lockgate.ledger.open_batches import OpenBatches
 from lockgate.settings import Settings
 from tests.integration.landing.streams import Stream, event
@@ -179,7 +179,7 @@ def test_a_warehouse_that_stored_nothing_shows_nothing(
         if len(inserts) > 1:
             real(*arguments)
 
-    real = piecewise.insert
+    real = steps.insert
     with tailing(stream, settings):
         monkeypatch.setattr(piecewise, "insert", swallow)
         stream.produce([event(n) for n in range(1, 50)])
@@ -267,12 +267,11 @@ def test_a_second_tail_waits_until_the_first_has_ended(
     stream: Stream, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail, "LEASE_SECONDS", 1.0)
-    with tailing(stream, settings, "the first") as first:
-        with tailing(stream, settings, "the second") as second:
-            stream.produce([event(n) for n in range(1, 10)])
-            until(lambda: stream.visible() == (9, 9), "they are visible")
-            assert first.heard
-            assert not second.heard
+    with tailing(stream, settings, "the first") as first, tailing(stream, settings, "the second") as second:
+        stream.produce([event(n) for n in range(1, 10)])
+        until(lambda: stream.visible() == (9, 9), "they are visible")
+        assert first.heard
+        assert not second.heard
     with tailing(stream, settings, "the second") as second:
         stream.produce([event(10)])
         until(lambda: stream.visible() == (10, 10), "it is visible")
