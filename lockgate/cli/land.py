@@ -1,4 +1,4 @@
-"""`lockgate land`: partitions that have stopped, and landing anew what has landed. Decisions are signed, in the ledger."""
+"""`lockgate land`: landing by hand, partitions that have stopped, landing anew. Decisions are signed, in the ledger."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Annotated, Literal
 
 import typer
 
+from lockgate.cli.tick import print_landed
 from lockgate.cli.times import between, duration, known
 from lockgate.core.offsets import OffsetRange
+from lockgate.landing.raw_bytes import let_go_of_raw
 from lockgate.landing.replay import Replayed
 from lockgate.landing.resume import Resumer
 from lockgate.ledger.decisions import Decisions
@@ -19,9 +21,34 @@ from lockgate.ledger.replays import Replays
 from lockgate.operations.platform import open_platform
 from lockgate.operations.proof import prover
 from lockgate.operations.replays import replayer, sweep_all
+from lockgate.operations.tick import TickReport
+from lockgate.operations.tick import land as land_streams
 from lockgate.settings import Settings
 
-land = typer.Typer(help="Partitions that have stopped, and landing anew.", no_args_is_help=True)
+land = typer.Typer(help="Landing by hand, partitions that have stopped, landing anew.", no_args_is_help=True)
+
+
+@land.command("now")
+def now(
+    stream: Annotated[list[str] | None, typer.Option(help="Only this stream; may be given several times.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Batches landed side by side; default: LOCKGATE_LANDING_WORKERS.")
+    ] = None,
+) -> None:
+    """Land what Kafka has now, and nothing else of a tick. Any number of these may run at once, here and on other machines: they
+    share what there is to land. Exits with 1 where anything needs a person."""
+    settings = Settings()
+    if workers:
+        settings = settings.model_copy(update={"landing_workers": workers})
+    with open_platform(settings) as platform:
+        for name in stream or ():
+            known(platform.contracts, name)
+        report = TickReport()
+        land_streams(platform, report, stream)
+    print_landed(report)
+    for problem in report.problems:
+        print(f"problem: {problem}")
+    raise typer.Exit(1 if report.problems else 0)
 
 
 @land.command("stopped")
@@ -168,12 +195,16 @@ def abandon(number: Annotated[int, typer.Argument(help="The replay, as `lockgate
 def sweep(
     older_than: Annotated[str, typer.Option(help="Verified or abandoned so long ago: 90m, 12h, 1d.")] = "1d",
 ) -> None:
-    """Delete rows that replays have replaced. Dagster does it each night."""
+    """Delete rows that replays have replaced, and raw bytes older than their contracts keep them. Dagster does it each night."""
     with open_platform(Settings()) as platform:
         swept = sweep_all(platform, duration(older_than))
+        let_go = {s: let_go_of_raw(platform.warehouse, contract) for s, contract in platform.contracts.items()}
     for one in swept:
         print(f"replay {one.replay_id} of {one.stream}: what it replaced or left behind is removed")
-    if not swept:
+    for stream, rows in let_go.items():
+        if rows:
+            print(f"{stream}: the raw bytes of {rows:,} rows are let go of")
+    if not swept and not any(let_go.values()):
         print("nothing is left over")
 
 

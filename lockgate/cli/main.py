@@ -24,7 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tick": ("lockgate.cli.tick:tick", "One minute's work now: land, gate, build, publish."),
     "tail": ("lockgate.cli.tail:tail", "Land what arrives at once, until interrupted."),
     "seal": ("lockgate.cli.tick:seal", "Say that a stream is complete up to a time."),
-    "land": ("lockgate.cli.land:land", "Partitions that have stopped, and landing anew."),
+    "land": ("lockgate.cli.land:land", "Landing by hand, partitions that have stopped, landing anew."),
     "proof": ("lockgate.cli.proof:proof", "Whether everything that arrived is there, hour by hour."),
     "quarantine": ("lockgate.cli.quarantine:quarantine", "What did not fit its contract."),
     "contract": ("lockgate.cli.contract:contract", "What a change of contract does, and filling history."),

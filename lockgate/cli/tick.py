@@ -28,12 +28,18 @@ def tick(as_json: Annotated[bool, typer.Option("--json", help="Print the report 
     raise typer.Exit(1 if report.problems else 0)
 
 
-def _print(report: TickReport) -> None:
+def print_landed(report: TickReport) -> None:
     for stream in report.streams:
         print(
             f"{stream.stream:<28} landed {stream.landed:>9,}  quarantined {stream.quarantined:>6,}  gaps {stream.gaps:>5,}"
             f"  batches {stream.batches:>4}  lag {stream.lag:>9,}"
         )
+        if stream.waited_seconds:
+            print(f"{'':<28} waited {stream.waited_seconds:.1f} s for a warehouse that did not keep up")
+
+
+def _print(report: TickReport) -> None:
+    print_landed(report)
     for mart in report.marts:
         if mart.build_id is not None or mart.error:
             state = "published" if mart.published_at else "NOT published"

@@ -13,6 +13,7 @@ from itertools import chain
 from operator import call, itemgetter, methodcaller
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from confluent_kafka import Message
 
@@ -62,8 +63,8 @@ def _record_batch(batch: Batch, messages: Sequence[Message]) -> pa.RecordBatch:
         pa.repeat(pa.scalar(origin.topic, pa.string()), count),
         pa.repeat(pa.scalar(str(origin.topic_id), pa.string()), count),
         pa.repeat(pa.scalar(origin.partition, pa.int32()), count),
-        _integers(map(Message.offset, messages), count, pa.int64()),
-        _integers(map(_second, map(Message.timestamp, messages)), count, _MILLISECONDS),
+        _integers(_offsets(messages), pa.int64()),
+        _integers(_timestamps(messages), _MILLISECONDS),
         _bytes(list(map(Message.key, messages))),
         _headers(messages),
         pa.repeat(pa.scalar(batch.batch_id, pa.uint64()), count),
@@ -76,8 +77,19 @@ def _record_batch(batch: Batch, messages: Sequence[Message]) -> pa.RecordBatch:
 # Columns are made from buffers: `pyarrow.array` imports pandas to see whether it was given a series, 0.44 s of each tick.
 
 
-def _integers(values: Iterable[int], count: int, kind: pa.DataType) -> pa.Array:
-    return pa.Array.from_buffers(kind, count, [None, pa.py_buffer(np.fromiter(values, np.int64, count))])
+def _integers(values: npt.NDArray[np.int64], kind: pa.DataType) -> pa.Array:
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
+
+
+def _offsets(messages: Sequence[Message]) -> npt.NDArray[np.int64]:
+    first, last = messages[0].offset(), messages[-1].offset()
+    if last - first == len(messages) - 1:  # they grow, so there is no gap
+        return np.arange(first, last + 1, dtype=np.int64)
+    return np.fromiter(map(Message.offset, messages), np.int64, len(messages))
+
+
+def _timestamps(messages: Sequence[Message]) -> npt.NDArray[np.int64]:
+    return np.fromiter(map(_second, map(Message.timestamp, messages)), np.int64, len(messages))
 
 
 def _bytes(values: Sequence[bytes | None]) -> pa.Array:

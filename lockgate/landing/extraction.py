@@ -1,18 +1,17 @@
-"""SQL that takes a contract's fields out of a raw event, in the engine, with one parse of the JSON a batch row.
+"""SQL that makes columns of a message's fields, whatever its format.
 
-Each field is first taken as *text* (NULL where it is absent), then converted; text that does not convert is a reason for
-quarantine, never a default. Measured on 69k GitHub events of 2 KB, one thread: all fields 0.30 s, validity and the rest of
-the event 0.50 s, the engine's JSON type 5.9 s.
+Each field is first taken as *text* by the format's decoder (NULL where it is absent), then converted; text that does not convert
+is a reason for quarantine, never a default.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 from lockgate.contracts import Contract
-from lockgate.core.types import plain
+from lockgate.landing.decoders import Decoder, decoder_of
+from lockgate.landing.fields import Field, fields, promoted_keys, quoted
 
 # The oldest event time that lands (UTC); gates that look at times use it too, or they would hold for ever what landing let in.
 # Marts count windows in 32-bit seconds since 1970, and a zone of theirs may be up to a day away from UTC.
@@ -31,109 +30,16 @@ _EPOCH = r"^\\d{1,11}(\\.\\d+)?$"
 _TOKEN = re.compile(r"'(?:\\.|[^'\\])*'|`[^`]*`|\w+")
 
 
-@dataclass(frozen=True)
-class Field:
-    """One field of an event on its way to a column."""
-
-    name: str  # the column
-    paths: tuple[str, ...]
-    type: str  # of its values, without Nullable
-    required: bool
-
-    @property
-    def text(self) -> str:
-        """The alias of its text in the extraction."""
-        return f"text_{self.name}"
-
-    @property
-    def container(self) -> str:
-        """The alias of whether an object or array stands where a scalar was meant."""
-        return f"container_{self.name}"
-
-    @property
-    def value(self) -> str:
-        """The alias of the text converted to the column's type; NULL where it does not fit."""
-        return f"value_{self.name}"
-
-
-def fields(contract: Contract) -> list[Field]:
-    """The contract's fields in column order: identity, time, kind, then the attributes."""
-    identity = contract.identity
-    return [
-        Field("event_id", identity.paths, "String", identity.otherwise == "quarantine"),
-        Field("event_at", contract.event_time.paths, "DateTime64(6, 'UTC')", True),
-        Field("event_kind", contract.kind.paths, "String", True),
-        *(Field(name, a.paths, plain(a.type), a.required) for name, a in contract.attributes.items()),
-    ]
-
-
-def trees(paths: Iterable[str]) -> list[dict[str, object]]:
-    """Dotted paths as nested dictionaries with `None` leaves, each one a structure to extract at once.
-
-    A path that is the beginning of another (`actor` and `actor.login`) cannot be in the same structure, so there may be
-    several; paths go into the first that has room.
-    """
-    result: list[dict[str, object]] = []
-    for path in dict.fromkeys(paths):
-        if not any(_insert(tree, path.split(".")) for tree in result):
-            tree: dict[str, object] = {}
-            _insert(tree, path.split("."))
-            result.append(tree)
-    return result
-
-
-def _insert(tree: dict[str, object], keys: list[str]) -> bool:
-    node = tree
-    for key in keys[:-1]:
-        child = node.setdefault(key, {})
-        if not isinstance(child, dict):
-            return False
-        node = child
-    if keys[-1] in node:
-        return node[keys[-1]] is None
-    node[keys[-1]] = None
-    return True
-
-
-def _contains(tree: dict[str, object], keys: list[str]) -> bool:
-    node: object = tree
-    for key in keys:
-        if not isinstance(node, dict) or key not in node:
-            return False
-        node = node[key]
-    return node is None
-
-
-def _structure(tree: dict[str, object]) -> str:
-    inner = ", ".join(f"`{k}` {_structure(v) if isinstance(v, dict) else 'Nullable(String)'}" for k, v in tree.items())
-    return f"Tuple({inner})"
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
 def extracted(contract: Contract) -> list[tuple[str, str]]:
-    """(alias, expression) of the first step, over the inbox's `_raw`: all that needs the JSON parsed.
-
-    In order of dependence; those whose alias begins with `tree` or equals `raw` or `pairs` are means, the others results.
-    """
-    wanted = fields(contract)
-    structures = trees(path for field in wanted for path in field.paths)
-    out: list[tuple[str, str]] = [("raw", "ifNull(_raw, '')")]
-    out += [(f"tree_{i}", f"JSONExtract(raw, {_quoted(_structure(t))})") for i, t in enumerate(structures)]
-    out.append(("pairs", "JSONExtractKeysAndValuesRaw(raw)"))
-    for field in wanted:
-        out += _text(field, structures)
-        out.append((field.value, _converted(field)))
-    out.append(("is_object", "notEmpty(pairs)"))
-    out.append(("_extra", _extra(wanted)))
-    return out
+    """(alias, expression) of the first step, over the inbox's `_raw`: all that needs the message, in order of dependence."""
+    wanted, decoder = fields(contract), decoder_of(contract)
+    converted = [(field.value, _converted(field, decoder)) for field in wanted]
+    return [("raw", "ifNull(_raw, '')"), *decoder.steps(wanted), *converted]
 
 
 def extracted_columns(contract: Contract) -> list[tuple[str, str]]:
     """(name, type) of the results of `extracted`."""
-    columns = [("is_object", "Bool"), ("_extra", "Map(String, String)")]
+    columns = list(decoder_of(contract).verdicts)
     for field in fields(contract):
         columns += [
             (field.text, "Nullable(String)"),
@@ -141,6 +47,15 @@ def extracted_columns(contract: Contract) -> list[tuple[str, str]]:
             (field.value, f"Nullable({field.type})"),
         ]
     return columns
+
+
+def needed(steps: Sequence[tuple[str, str]], *aliases: str) -> list[tuple[str, str]]:
+    """Those of the steps that some of them are made of."""
+    found = set(aliases)
+    for alias, expression in reversed(steps):
+        if alias in found:
+            found |= set(_TOKEN.findall(expression))
+    return [step for step in steps if step[0] in found]
 
 
 def renamed(steps: Iterable[tuple[str, str]], prefix: str, **instead: str) -> list[tuple[str, str]]:
@@ -156,28 +71,7 @@ def renamed(steps: Iterable[tuple[str, str]], prefix: str, **instead: str) -> li
     return [(prefix + alias, instead.get(alias) or _TOKEN.sub(written, step)) for alias, step in given.items()]
 
 
-def _text(field: Field, structures: list[dict[str, object]]) -> list[tuple[str, str]]:
-    scalars, containers = [], []
-    for path in field.paths:
-        keys = path.split(".")
-        tree = next(i for i, t in enumerate(structures) if _contains(t, keys))
-        value = f"tree_{tree}"
-        for key in keys:
-            value = f"tupleElement({value}, {_quoted(key)})"
-        # The engine gives an object as its text. The first character tells nearly always; only then is its type asked for.
-        kind = f"JSONType(raw, {', '.join(map(_quoted, keys))})"
-        is_container = f"(substring(ifNull({value}, ''), 1, 1) IN ('{{', '[') AND {kind} IN ('Object', 'Array'))"
-        scalars.append(f"if({is_container}, NULL, {value})")
-        # An object that another path of the field looks into is where it should be: only what it lacks is absent.
-        if not any(other.startswith(f"{path}.") for other in field.paths):
-            containers.append(f"isNotNull({value})")
-    return [
-        (field.text, f"coalesce({', '.join(scalars)})" if len(scalars) > 1 else scalars[0]),
-        (field.container, f"isNull({field.text}) AND ({' OR '.join(containers) or 'false'})"),
-    ]
-
-
-def _converted(field: Field) -> str:
+def _converted(field: Field, decoder: Decoder) -> str:
     text, kind = field.text, field.type
     if kind == "String":
         return text
@@ -192,45 +86,29 @@ def _converted(field: Field) -> str:
             f"match(ifNull({text}, ''), '{_EPOCH}'), fromUnixTimestamp64Micro(toInt64({seconds} * 1000000), 'UTC'), NULL)"
         )
     decimal = _DECIMAL.fullmatch(kind)
-    if (
-        decimal
-    ):  # digits beyond the scale would be cut in silence, and the engine holds more before the point than the type says
+    if decimal:
+        # Digits beyond the scale would be cut in silence, and the engine holds more before the point than the type says.
         precision, scale = int(decimal[1]), int(decimal[2])
         whole = precision - scale
         before_point = f"(0+|0*[1-9]\\\\d{{0,{whole - 1}}})" if whole else "0+"
         shape = f"'^[-+]?{before_point}(\\\\.\\\\d{{0,{scale}}}0*)?$'"
         number = f"toDecimal128OrNull({text}, {scale})"
-        fits = f"match(ifNull({text}, ''), {shape}) AND {_as_written(field, shape, number, scale)}"
+        fits = f"match(ifNull({text}, ''), {shape}) AND {decoder.as_written(field, shape, number, scale)}"
         return f"if({fits}, accurateCastOrNull({number}, '{kind}'), NULL)"
     return f"to{kind}OrNull({text})"
 
 
-def _as_written(field: Field, shape: str, number: str, scale: int) -> str:
-    """Whether the event's own text has this number somewhere under one of the field's keys.
+def extra(contract: Contract) -> str:
+    """What of an event no column of its row holds: top-level key → raw JSON; an expression over the columns of `staging_raw`.
 
-    The engine reads a JSON number with a fraction as a 64-bit float: 12345678901234.5678 comes out as 12345678901234.568. Up to
-    15 digits survive that, and with an exponent no more than these are taken.
+    Evaluated when it is read, for as long as `_raw` is kept, and stored when that is let go of. Doing it for each event that
+    lands took half of the engine's work: of GitHub events 11 of 22 CPU seconds a million, to store their payload twice.
     """
-    keys = "|".join(re.escape(path.rpartition(".")[2]) for path in field.paths)
-    literal = _quoted(f'"(?:{keys})"\\s*:\\s*"?([-+]?[0-9][-+0-9.eE]*)')
-    same = f"toDecimal128OrNull(literal, {scale}) = {number}"
-    written = f"match(literal, {shape}) OR match(literal, '^[-+]?[0-9.]{{1,16}}[eE]')"
-    return f"arrayExists(literal -> ({written}) AND {same}, extractAll(raw, {literal}))"
-
-
-def promoted_keys(wanted: Iterable[Field]) -> set[str]:
-    """Keys of an event that are columns as a whole, so that nothing of them is left for `_extra`."""
-    paths = {path for field in wanted for path in field.paths}
-    return {path for path in paths if "." not in path} - {path.split(".")[0] for path in paths if "." in path}
-
-
-def _extra(wanted: list[Field]) -> str:
-    promoted = sorted(promoted_keys(wanted))
-    if not promoted:
-        return "mapFromArrays(pairs.1, pairs.2)"
-    listed = ", ".join(map(_quoted, promoted))
-    rest = f"arrayFilter(pair -> pair.1 NOT IN ({listed}), pairs)"
-    return f"CAST({rest}, 'Map(String, String)')"
+    wanted = fields(contract)
+    keys = promoted_keys(wanted)
+    return decoder_of(contract).beside(
+        sorted((path, field.name) for field in wanted for path in field.paths if path in keys)
+    )
 
 
 def reason(contract: Contract) -> str:
@@ -245,17 +123,14 @@ def reason(contract: Contract) -> str:
     cases = [
         (f"empty({raw})", "'no_value'"),
         (f"length({raw}) > {contract.max_event_bytes}", "'oversized'"),
-        (
-            "NOT is_object",
-            f"multiIf(NOT isValidJSON({raw}), 'not_json', JSONType({raw}) = 'Object', 'empty', 'not_an_object')",
-        ),
+        *decoder_of(contract).faults(),
     ]
     for field in wanted:
         wrong = f"{field.container} OR (isNotNull({field.text}) AND isNull({field.value}))"
-        cases.append((wrong, _quoted(f"wrong_type:{field.name}")))
+        cases.append((wrong, quoted(f"wrong_type:{field.name}")))
         if field.required:  # an empty identity is none: all events without one would be the same event
             absent = f"empty(ifNull({field.text}, ''))" if field.name == "event_id" else f"isNull({field.text})"
-            cases.append((absent, _quoted(f"missing:{field.name}")))
+            cases.append((absent, quoted(f"missing:{field.name}")))
     cases.append((f"value_event_at < toDateTime64('{EARLIEST}', 6, 'UTC')", "'before_1970'"))
     cases.append((f"value_event_at > _kafka_timestamp + INTERVAL {ahead} SECOND", "'far_future'"))
     return f"multiIf({', '.join(f'{condition}, {reason}' for condition, reason in cases)}, '')"
@@ -265,13 +140,12 @@ def detail(contract: Contract) -> str:
     """What a person needs beside the reason, at most 200 characters of the event's own text; over the same columns."""
     cases = []
     for field in fields(contract):
-        meant = _quoted(f"{field.name} is meant as {field.type}: ")
+        meant = quoted(f"{field.name} is meant as {field.type}: ")
         said = f"concat({meant}, substring(ifNull({field.text}, 'an object or array'), 1, 200))"
-        cases.append(f"reason = {_quoted(f'wrong_type:{field.name}')}, {said}")
+        cases.append(f"reason = {quoted(f'wrong_type:{field.name}')}, {said}")
     cases.append("reason = 'oversized', concat(toString(length(ifNull(_raw, ''))), ' bytes')")
     cases.append("reason IN ('far_future', 'before_1970'), concat('event time ', toString(value_event_at))")
-    begins = "toValidUTF8(substring(ifNull(_raw, ''), 1, 100))"
-    cases.append(f"reason IN ('not_json', 'not_an_object'), concat('begins: ', {begins})")
+    cases += [f"{condition}, {said}" for condition, said in decoder_of(contract).fault_details()]
     return f"multiIf({', '.join(cases)}, '')"
 
 

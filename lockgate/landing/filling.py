@@ -15,7 +15,9 @@ from datetime import UTC, date, datetime
 from lockgate.clients.errors import ClientError
 from lockgate.clients.warehouse import Warehouse
 from lockgate.contracts import Contract
-from lockgate.landing.extraction import extracted, fields, promoted_keys, renamed
+from lockgate.landing.decoders import decoder_of
+from lockgate.landing.extraction import extracted, needed, renamed
+from lockgate.landing.fields import fields, promoted_keys
 from lockgate.ledger.fills import Fills
 from lockgate.ledger.leases import LeaseLostError, Leases
 from lockgate.names import STAGING_RAW, staging_raw
@@ -24,12 +26,6 @@ from lockgate.names import STAGING_RAW, staging_raw
 ROUNDS = 3
 _POLL_SECONDS = 0.2
 _EXAMPLES = 3
-
-# The event, or what is left of it once its bytes have expired: the keys that no contract named when it landed.
-_EVENT = (
-    "if(notEmpty(_raw), _raw, concat('{', arrayStringConcat(arrayMap((key, value) -> concat(toJSONString(key), ':', value),"
-    " mapKeys(_extra), mapValues(_extra)), ','), '}'))"
-)
 
 
 class FillFailedError(ClientError):
@@ -109,13 +105,12 @@ def reading(contract: Contract, attribute: str) -> Reading:
     """Of an attribute that the contract names."""
     alone = contract.model_copy(update={"attributes": {attribute: contract.attributes[attribute]}})
     field = fields(alone)[-1]
-    needed = {"raw", field.text, field.container, field.value}
-    taken = [(alias, step) for alias, step in extracted(alone) if alias in needed or alias.startswith("tree_")]
+    taken = needed(extracted(alone), field.text, field.container, field.value)
     text, container, value = (f"_fill_{alias}" for alias in (field.text, field.container, field.value))
     # Where only the rest is left: a row that landed with the attribute has its value in the column, and in no rest.
     read = f"if(notEmpty(_raw), {value}, coalesce({value}, {attribute}))"
     steps = [
-        *renamed(taken, "_fill_", raw=_EVENT),
+        *renamed(taken, "_fill_", raw=decoder_of(contract).kept_message),
         ("_fill_misfit", f"{container} OR (isNotNull({text}) AND isNull({value}))"),
         ("_fill_value", f"if(_fill_misfit, {attribute}, {read})"),
     ]

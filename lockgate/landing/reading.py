@@ -80,15 +80,11 @@ class Reading:
 
     def take(self, fetched: list[Message]) -> tuple[list[Message], list[Message]]:
         """Of what the partition has next: the messages of this range, and what comes after it. Raises BrokerError."""
-        if (
-            _offset(fetched[0]) >= self.offsets.first
-            and _offset(fetched[-1]) < self.offsets.end
-            and not any(map(Message.error, fetched))
-        ):
-            mine, rest = fetched, list[Message]()
-            self.position = _offset(fetched[-1]) + 1
-        else:
+        if any(map(Message.error, fetched)) or not self._within(fetched[0], fetched[-1]):
             mine, rest = self._look_at_each(fetched)
+        else:
+            mine, rest = fetched, []
+            self.position = _offset(fetched[-1]) + 1
         if mine:
             self.messages += len(mine)
             self.bytes += sum(map(len, mine))
@@ -96,13 +92,15 @@ class Reading:
             self.newest_at, self._last = _arrival(mine[-1]), mine[-1]
         return mine, rest
 
+    def _within(self, first: Message, last: Message) -> bool:
+        return self.offsets.first <= _offset(first) and _offset(last) < self.offsets.end
+
     def _look_at_each(self, fetched: list[Message]) -> tuple[list[Message], list[Message]]:
         mine = []
         for at, message in enumerate(fetched):
-            error, offset = message.error(), _offset(message)
-            if error is not None:
-                self._hear(error, offset)
-            elif offset >= self.offsets.end:
+            if (error := message.error()) is not None:
+                self._hear(error, message)
+            elif (offset := _offset(message)) >= self.offsets.end:
                 self.position = self.offsets.end
             elif offset >= self.offsets.first:
                 mine.append(message)
@@ -114,10 +112,10 @@ class Reading:
                 return mine, fetched[at:]
         return mine, []
 
-    def _hear(self, error: KafkaError, offset: int) -> None:
+    def _hear(self, error: KafkaError, event: Message) -> None:
         """Of an event that is no message. Raises what it means where that is not for this partition to end."""
         if error.code() == KafkaError._PARTITION_EOF:  # beyond trailing transaction markers, which are no messages
-            self.position = max(self.position, min(offset, self.offsets.end))
+            self.position = max(self.position, min(_offset(event), self.offsets.end))
         elif error.code() not in _GONE:
             raise named(error, "its bootstrap servers")
         elif self.after and self.position == self.offsets.first:  # perhaps only what landed long ago is gone
@@ -143,6 +141,7 @@ class Reader:
     def __init__(self, consumer: Consumer) -> None:
         self._consumer = consumer
         self._topic = ""
+        self._assigned: list[int] = []
         self._stands: dict[int, int] = {}  # assigned partition → the offset up to which it was handed out
         self._ahead: dict[int, list[Message]] = {}  # partition → what was fetched beyond the range that was asked for
 
@@ -177,7 +176,7 @@ class Reader:
                 said = ", ".join(f"{r} at offset {r.position}" for r in waiting.values())
                 raise BrokerUnavailable(f"nothing came for {SILENCE_SECONDS:g} s: {said}")
             fetched = self._fetch(sum(r.offsets.end - r.position for r in waiting.values()))
-        self._stands = {r.partition: r.position for r in readings if r.lost is None}
+        self._stands = {r.partition: r.position for r in readings if r.partition in self._assigned and r.lost is None}
 
     def cut_since(self, topic: str, partition: int, landed: LastMessage) -> LogCut | None:
         """Whether Kafka has another message where this one landed from; None also where it has none there any more."""
@@ -201,16 +200,21 @@ class Reader:
         self._ahead = {}
         for reading in waiting.values():
             reading.begin_again = False
+        self._assigned = list(waiting)
         self._consumer.assign([TopicPartition(r.topic, r.partition, r.begins_at) for r in waiting.values()])
 
     def _fetch(self, wanted: int) -> Iterable[tuple[int, list[Message]]]:
         """The next messages by partition, each partition's in order; none where nothing comes within a second."""
         fetched = self._consumer.consume(min(MESSAGES_A_CALL, wanted), timeout=1.0)
-        for partition, messages in groupby(fetched, Message.partition):
-            together = list(messages)
-            if partition is None:  # of the whole client, not of a partition
-                raise named(together[0].error(), "its bootstrap servers")
-            yield partition, together
+        if len(self._assigned) == 1 and fetched:
+            return [(self._assigned[0], fetched)]
+        return ((partition, list(messages)) for partition, messages in groupby(fetched, self._partition_of))
+
+    def _partition_of(self, message: Message) -> int:
+        partition: int | None = message.partition()
+        if partition is None:  # an event of the whole client
+            raise named(message.error(), "its bootstrap servers")
+        return partition
 
 
 def read_range(
@@ -225,7 +229,7 @@ def read_range(
 
 
 def _offset(message: Message) -> int:
-    """Of an event that is no message, the offset that it speaks of."""
+    """Also of an event that says where a partition ends."""
     offset: int | None = message.offset()
     assert offset is not None  # only messages that were never sent have none
     return offset

@@ -29,7 +29,7 @@ from lockgate.landing.visibility import mirror, mirror_discards
 from lockgate.ledger.discards import Discards
 from lockgate.ledger.leases import kept_alive
 from lockgate.ledger.replays import Counted, Piece, Ranges, Replay, Replays
-from lockgate.ledger.swaps import Swaps
+from lockgate.ledger.swaps import FilledMeanwhileError, Swaps
 from lockgate.ledger.topics import Topics
 from lockgate.names import QUARANTINE, QUARANTINE_HISTORY, STAGING, STAGING_RAW, inbox, staging_raw
 from lockgate.settings import Settings
@@ -105,7 +105,10 @@ class Replayer:
         return self._replay(_from(wanted, source), lambda: self._replays.of_offsets(self.stream, partition, offsets))
 
     def quarantined(self, chosen: Selection) -> Replayed:
-        """Judge quarantined messages anew, by the contract as it is now; what is around them is copied. Raises as `arrived`."""
+        """Judge quarantined messages anew, by the contract as it is now; what is around them is copied.
+
+        Raises as `arrived`, and FilledMeanwhileError.
+        """
         wanted = {"what": "quarantined", **chosen.wanted()}
         return self._replay(wanted, lambda: self._around(chosen))
 
@@ -151,7 +154,11 @@ class Replayer:
         if self._parser() != replay.parser:
             self._replays.abandon(replay.replay_id)
             raise ParserChangedError(f"contracts/{self.stream}.yml changed while it was replayed: ask for it again")
-        self._swaps.swap(replay)
+        try:
+            self._swaps.swap(replay)
+        except FilledMeanwhileError:
+            self._replays.abandon(replay.replay_id)
+            raise
         self._verify(replay)
         replay = self._replays.get(replay.replay_id)
         return Replayed(replay, self._replays.summary(replay), self._replays.hours(replay))

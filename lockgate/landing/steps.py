@@ -76,9 +76,6 @@ def judged(sent: Sequence[Sent], stored: Mapping[int, Stored]) -> tuple[list[Lan
         batch, reading, found = one.batch, one.reading, stored[one.batch.batch_id]
         fault = unaccounted(batch.offsets, reading.messages, found.count)
         if fault:
-            if not found.count.landed + found.count.quarantined:
-                # The embedded engine acknowledges inserts that a full disk, or too many parts, kept it from storing.
-                fault += "; the warehouse took all of it and stored nothing: is its disk full? See docs/runbooks/disk-full.md"
             bad.append(f"batch {batch.batch_id} ({batch.topic_partition} {batch.offsets}): {fault}")
             continue
         counts = (reading.messages, found.count.landed, found.count.quarantined, reading.bytes)

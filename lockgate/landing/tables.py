@@ -15,7 +15,7 @@ from lockgate.clients.warehouse import Warehouse
 from lockgate.contracts import Contract, Retention
 from lockgate.core.types import column_type
 from lockgate.landing.columns import differences, follow, follow_views
-from lockgate.landing.extraction import columns, detail, extracted, extracted_columns, reason
+from lockgate.landing.extraction import columns, detail, extra, extracted, extracted_columns, reason
 from lockgate.landing.live_rows import visible_rows
 from lockgate.names import (
     DISCARDED,
@@ -143,7 +143,8 @@ CREATE TABLE IF NOT EXISTS {staging_raw(contract.stream)} (
     {_origin()},
     _landed_at DateTime64(3, 'UTC') DEFAULT now64(3),
     {attributes},
-    {", ".join(_expiring_columns(keep))},
+    {_extra_column(keep)},
+    _raw String CODEC(ZSTD(1)),
     INDEX by_batch _batch TYPE minmax,
     INDEX by_offset _offset TYPE minmax
 ) ENGINE = MergeTree
@@ -153,11 +154,9 @@ TTL {_expiry(keep.rows)}
 """
 
 
-def _expiring_columns(keep: Retention) -> tuple[str, str]:
-    return (
-        f"_extra Map(String, String) CODEC(ZSTD(1)) TTL {_expiry(keep.extra)}",
-        f"_raw String CODEC(ZSTD(1)) TTL {_expiry(keep.raw)}",
-    )
+def _extra_column(keep: Retention) -> str:
+    """Empty for as long as `_raw` is there to take it from. That has no expiry of the engine's: `raw_bytes` lets go of it."""
+    return f"_extra Map(String, String) CODEC(ZSTD(1)) TTL {_expiry(keep.extra)}"
 
 
 def landing_views(contract: Contract) -> list[tuple[str, str]]:
@@ -188,7 +187,7 @@ def landing_views(contract: Contract) -> list[tuple[str, str]]:
         ),
         (
             f"{source}_land",
-            f"CREATE MATERIALIZED VIEW {source}_land TO {staging_raw(stream)} AS SELECT {origin}, {landed}, _extra,"
+            f"CREATE MATERIALIZED VIEW {source}_land TO {staging_raw(stream)} AS SELECT {origin}, {landed},"
             f" ifNull(_raw, '') AS _raw FROM {judged} WHERE reason = ''",
         ),
         (
@@ -201,7 +200,9 @@ def landing_views(contract: Contract) -> list[tuple[str, str]]:
 
 def staging_view(contract: Contract) -> str:
     """Rows of committed offsets and live generations: the only reader of `staging_raw`."""
-    return _view(staging(contract.stream), visible_rows(staging_raw(contract.stream), list(staging_types(contract))))
+    beside = f"if(notEmpty(r._extra) OR empty(r._raw), r._extra, {extra(contract)})"
+    rows = visible_rows(staging_raw(contract.stream), list(staging_types(contract)), {"_extra": beside})
+    return _view(staging(contract.stream), rows)
 
 
 def quarantine_view() -> str:
@@ -265,8 +266,11 @@ def _follow_retention(warehouse: Warehouse, table: str, columns: Sequence[str], 
     wanted = [*columns, f"TTL {_expiry(rows)}"]
     have = re.findall(r"TTL (toDateTime\(\w+\) \+ toIntervalSecond\(\d+\))", str(made_with))
     if have != [w.partition("TTL ")[2] for w in wanted]:
-        changes = ", ".join(f"MODIFY COLUMN {w}" for w in columns)
-        warehouse.command(f"ALTER TABLE {table} {changes}{', ' if changes else ''}MODIFY {wanted[-1]}")
+        changes = [f"MODIFY COLUMN {column}" for column in columns]
+        if re.search(r"`_raw` String CODEC\(ZSTD\(1\)\) TTL", str(made_with)):  # as tables were made before
+            changes.append("MODIFY COLUMN _raw REMOVE TTL")
+        changes.append(f"MODIFY {wanted[-1]}")  # last: what follows a comma behind it would be one more TTL
+        warehouse.command(f"ALTER TABLE {table} {', '.join(changes)}")
 
 
 def _ensure_stream(warehouse: Warehouse, contract: Contract, digest: str) -> None:
@@ -283,7 +287,7 @@ def _ensure_stream(warehouse: Warehouse, contract: Contract, digest: str) -> Non
     warehouse.command(staging_view(contract))
     follow_views(warehouse, staging(contract.stream))
     keep = contract.retention
-    _follow_retention(warehouse, table, _expiring_columns(keep), keep.rows)
+    _follow_retention(warehouse, table, [_extra_column(keep)], keep.rows)
     views = landing_views(contract)
     for name, _ in reversed(views):
         warehouse.command(f"DROP TABLE IF EXISTS {name} SYNC")

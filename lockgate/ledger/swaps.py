@@ -22,6 +22,10 @@ class CannotSwapError(RuntimeError):
     """A replay may not be swapped in; the message says why."""
 
 
+class FilledMeanwhileError(CannotSwapError):
+    """An attribute was filled for history while rows were being copied: some copies may be of before."""
+
+
 class Swaps:
     """Every method is one transaction."""
 
@@ -42,6 +46,7 @@ class Swaps:
                 return False
             if state == "abandoned":
                 raise CannotSwapError(f"replay {replay.replay_id} was abandoned")
+            _refuse_stale_copies(connection, replay)
             pieces = connection.execute(
                 "SELECT * FROM replay_batch WHERE replay_id = %s ORDER BY topic_no, partition, first_offset",
                 (replay.replay_id,),
@@ -117,6 +122,21 @@ class Swaps:
                 (replay.replay_id,),
             ).fetchall()
         return [(r["batch_id"], r["generation"], r["new_batch"], r["new_generation"]) for r in rows]
+
+
+def _refuse_stale_copies(connection: Connection[Row], replay: Replay) -> None:
+    """Replays of quarantined messages copy their neighbours as they are, and a fill changes rows where they stand."""
+    if replay.wanted.get("what") != "quarantined":
+        return
+    filled = connection.execute(
+        "SELECT attribute FROM fill WHERE stream = %s AND (finished_at IS NULL OR finished_at >= %s) LIMIT 1",
+        (replay.stream, replay.created_at),
+    ).fetchone()
+    if filled is not None:
+        raise FilledMeanwhileError(
+            f"attribute {filled['attribute']!r} of {replay.stream} was filled for history while replay {replay.replay_id} was"
+            " going on: ask for it again"
+        )
 
 
 def _replace(connection: Connection[Row], replay: Replay, piece: Row) -> None:

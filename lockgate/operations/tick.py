@@ -73,8 +73,8 @@ def did_not_land(error: Exception) -> str:
     return f"did not land: {error or type(error).__name__}"
 
 
-def land(platform: Platform, report: TickReport) -> None:
-    """Step 1: all streams, up to Kafka's end as of now; fills `streams` and `failures`.
+def land(platform: Platform, report: TickReport, only: Sequence[str] | None = None) -> None:
+    """Step 1: all streams, or those that are named, up to Kafka's end as of now; fills `streams` and `failures`.
 
     A stream that fails, whatever the reason, leaves the others alone: an insert that is refused each time would otherwise
     stop those that come after it for good. Raises a TransientError where it is one for every stream: a server is away.
@@ -82,7 +82,8 @@ def land(platform: Platform, report: TickReport) -> None:
     lander = Lander(platform.settings, platform.warehouse, platform.batches)
     filler = Filler(platform.warehouse, Fills(platform.postgres), platform.leases, platform.holder)
     contracts = list(platform.contracts.values())
-    for contract in contracts:
+    wanted = [contract for contract in contracts if only is None or contract.stream in only]
+    for contract in wanted:
         stream = StreamReport(contract.stream)
         report.streams.append(stream)
         try:
@@ -93,9 +94,9 @@ def land(platform: Platform, report: TickReport) -> None:
             logger.error("%s %s", contract.stream, did_not_land(error), exc_info=not said)
             report.failures[contract.stream] = error
     transient = [error for error in report.failures.values() if isinstance(error, TransientError)]
-    if transient and len(transient) == len(contracts):
+    if transient and len(transient) == len(wanted):
         raise transient[0]
-    report.failures |= platform.broken_contracts
+    report.failures |= {s: error for s, error in platform.broken_contracts.items() if only is None or s in only}
 
 
 def gate(platform: Platform) -> dict[str, dict[str, Any]]:

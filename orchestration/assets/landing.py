@@ -232,6 +232,7 @@ def _numbers(report: "StreamReport", seconds: float) -> dict[str, RawMetadataVal
         "bytes": report.bytes,
         "batches": report.batches,
         "lag_offsets": report.lag,
+        "waited_seconds": report.waited_seconds,
         "land_seconds": seconds,
     }
 

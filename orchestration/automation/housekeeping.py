@@ -1,4 +1,5 @@
-"""Landing's housekeeping, each night: what replays have replaced is removed, and the last two days are counted once more.
+"""Landing's housekeeping, each night: what replays have replaced is removed, raw bytes are let go of after their time, and the
+last two days are counted once more.
 
 A day that is not whole any more is written down as such, and the next minute's check `proven` says so.
 """
@@ -37,14 +38,17 @@ def housekeeping_job() -> JobDefinition:
     @op(
         name="sweep_and_prove",
         required_resource_keys={"tick"},
-        description="Removes what replays have replaced, then counts the last days again, stream by stream.",
+        description="Removes what replays have replaced and raw bytes after their time, then counts the last days again.",
     )
     def sweep_and_prove(context: OpExecutionContext, config: HousekeepingConfig) -> None:
+        from lockgate.landing.raw_bytes import let_go_of_raw
         from lockgate.operations.proof import prover
         from lockgate.operations.replays import sweep_all
 
         tick: Tick = context.resources.tick
         swept = sweep_all(tick.platform, timedelta(hours=config.keep_hours))
+        contracts = tick.platform.contracts.values()
+        let_go = sum(let_go_of_raw(tick.platform.warehouse, contract) for contract in contracts)
         now = datetime.now(UTC)
         between = (now - timedelta(hours=config.prove_hours), now)
         problems = 0
@@ -53,12 +57,12 @@ def housekeeping_job() -> JobDefinition:
             problems += len(proof.problems)
             for problem in proof.problems:
                 context.log.error(f"{stream}: {problem}")
-        context.add_output_metadata({"replays_swept": len(swept), "problems": problems})
+        context.add_output_metadata({"replays_swept": len(swept), "raw_let_go_rows": let_go, "problems": problems})
 
     @job(
         name="landing_housekeeping",
         executor_def=in_process_executor,
-        description="Removes rows that replays have replaced, and counts the last two days again.",
+        description="Removes what replays have replaced and raw bytes after their time; counts the last two days again.",
         tags={"lockgate/lane": "housekeeping"},
     )
     def landing_housekeeping() -> None:
@@ -74,5 +78,5 @@ def housekeeping_schedule(housekeeping: JobDefinition) -> ScheduleDefinition:
         cron_schedule="37 3 * * *",
         execution_timezone="UTC",
         default_status=DefaultScheduleStatus.RUNNING,
-        description="Removes what replays have replaced; counts the last two days again.",
+        description="Removes what replays have replaced and raw bytes after their time; counts the last two days again.",
     )

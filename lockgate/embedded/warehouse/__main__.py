@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from lockgate.embedded.warehouse import access, tls
+from lockgate.embedded.warehouse.configuration import Limits
 from lockgate.embedded.warehouse.engine import Engine, FolderInUseError
 from lockgate.embedded.warehouse.errors import WarehouseError
 from lockgate.embedded.warehouse.server import Server
@@ -34,6 +35,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--tls-port", type=int, help="answer TLS there, too; 0 for a free one")
     parser.add_argument("--certificate", type=Path, help="PEM; without it one is made, in the folder of the data")
     parser.add_argument("--key", type=Path, help="PEM; without it, it stands in the certificate's file")
+    parser.add_argument(
+        "--max-memory",
+        type=int,
+        default=0,
+        metavar="BYTES",
+        help="of all queries together (default: 90 %% of the machine's)",
+    )
+    parser.add_argument("--max-queries", type=int, default=100, help="at once (default: 100)")
     options = parser.parse_args(arguments)
     if options.tls_port is None and (options.certificate or options.key):
         parser.error("--certificate and --key are for --tls-port")
@@ -42,10 +51,18 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     started = time.monotonic()
     os.environ["TZ"] = "UTC"  # the engine looks here before its own configuration
+    with open(os.devnull, "rb") as nothing:  # an INSERT from a file takes whatever it finds here for more data
+        os.dup2(nothing.fileno(), 0)
     # chdb imports pyarrow (and with it numpy) where it finds it, for calls we never make: half of our start
     sys.modules["pyarrow"] = None  # type: ignore[assignment]
+    options.data, options.users = options.data.absolute(), options.users.absolute()
+    if options.certificate:
+        options.certificate, options.key = options.certificate.absolute(), options.key and options.key.absolute()
     try:
-        engine = Engine(options.data, access.load(options.users))
+        options.data.mkdir(parents=True, exist_ok=True)
+        os.chdir(options.data)  # where the engine keeps what it has no other place for, such as schemas given as text
+        limits = Limits(options.max_memory, options.max_queries)
+        engine = Engine(options.data, access.load(options.users), limits)
         context = _tls(options) if options.tls_port is not None else None
         engine.open()
     except (access.UsersFileError, tls.TlsError) as error:

@@ -1,14 +1,16 @@
-"""Who may ask, and for what: users and roles of one YAML file, and the same as the engine's own configuration.
+"""Who may ask, and for what: users, roles and row policies of one YAML file.
 
-Belongs here: reading, checking and writing that file, comparing passwords, the XML that the engine starts from. Does
-not: enforcing a grant. The engine does: its one user, `default`, holds no grant but the roles of all users, and a
-request runs on a connection where only the roles of the user who asked are on (`SET ROLE`).
+Belongs here: reading, checking and writing that file, comparing passwords. Does not: enforcing a grant. The engine does,
+from what `configuration` makes of the file.
 
 The file:
     users:
       analyst: {password_sha256: <64 hex digits>, roles: [analyst]}
+      guest: {password_sha256: …, roles: [analyst], readonly: true}        # the engine's readonly = 2
     roles:
       analyst: ["SELECT ON serving.*"]           # each a GRANT, or a "REVOKE …"
+    row_policies:                                # may be left out
+      - {table: serving.orders, roles: [analyst], using: "country = 'DE'"} # and `restrictive: true`: AND instead of OR
 """
 
 from __future__ import annotations
@@ -20,7 +22,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 import yaml
 
@@ -31,6 +32,7 @@ from lockgate.embedded.warehouse.errors import AUTHENTICATION_FAILED, WarehouseE
 SERVER_ROLE = "lockgate_server"  # our own connection, which ends queries; no user can be given it
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\.[A-Za-z_][A-Za-z0-9_]*")  # what the engine's configuration can name
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 _CANDIDATES = f"{names.candidate_database('x')[:-1]}*"
@@ -40,6 +42,7 @@ DEFAULT_ROLES: dict[str, list[str]] = {
     "platform": [
         "ALL ON *.*",
         "REVOKE ACCESS MANAGEMENT, SOURCES, NAMED COLLECTION ADMIN ON *.*",
+        "REVOKE TABLE ENGINE ON *",  # those that reach outside; others need no grant
         # who asked what is not theirs to change
         f"REVOKE INSERT, ALTER, CREATE, DROP, TRUNCATE ON system.{marks.ENGINE_LOG}",
         "REVOKE INSERT, ALTER, CREATE, DROP, TRUNCATE ON system.query_log",
@@ -62,14 +65,6 @@ DEFAULT_ROLES: dict[str, list[str]] = {
     ],
     "analyst": [f"SELECT ON {names.SERVING}.*", f"SELECT ON {names.OPS}.*", "CREATE TEMPORARY TABLE ON *.*"],
 }
-_SERVER_GRANTS = (
-    "KILL QUERY ON *.*",
-    "CREATE, DROP ON default.*",
-    "SYSTEM FLUSH LOGS ON *.*",
-    f"CREATE, DROP VIEW ON {names.OPS}.*",
-    "CREATE, DROP VIEW ON system.*",
-    "SELECT ON system.*",
-)
 
 
 class UsersFileError(ValueError):
@@ -81,6 +76,7 @@ class User:
     name: str
     password_sha256: str  # hex
     roles: tuple[str, ...]
+    reads_only: bool = False
 
     def may_take(self, roles: tuple[str, ...]) -> None:
         """Raises WarehouseError (SET_NON_GRANTED_ROLE, 403) if a role is not this user's."""
@@ -90,9 +86,21 @@ class User:
 
 
 @dataclass(frozen=True)
+class RowPolicy:
+    """Who has one of `roles` sees the rows of `table` for which `using` holds. Of several one must hold; of the restrictive
+    ones each. Who has none of the roles of a table's policies sees all rows, as on a server by default."""
+
+    table: str  # database.table
+    roles: tuple[str, ...]
+    using: str  # a condition in SQL
+    restrictive: bool = False
+
+
+@dataclass(frozen=True)
 class Access:
     users: Mapping[str, User]
     roles: Mapping[str, tuple[str, ...]]
+    row_policies: tuple[RowPolicy, ...] = ()
 
     def authenticate(self, name: str, password: str) -> User:
         """Raises WarehouseError (AUTHENTICATION_FAILED, 403); its text does not tell which of the two is wrong."""
@@ -114,11 +122,14 @@ def load(path: Path) -> Access:
         raise UsersFileError(f"the users file {path} cannot be read: {error.strerror}") from error
     except yaml.YAMLError as error:
         raise UsersFileError(f"the users file {path} is no YAML: {error}") from error
-    if not isinstance(content, dict) or set(content) != {"users", "roles"}:
-        raise UsersFileError(f"{path} must have exactly the keys `users` and `roles`")
+    if not isinstance(content, dict) or set(content) - {"row_policies"} != {"users", "roles"}:
+        raise UsersFileError(f"{path} must have the keys `users` and `roles`, and may have `row_policies`")
     roles = {_name(role): _grants(role, grants) for role, grants in content["roles"].items()}
     users = {_name(name): _user(name, entry, roles) for name, entry in content["users"].items()}
-    return Access(users, roles)
+    policies = content.get("row_policies") or []
+    if not isinstance(policies, list):
+        raise UsersFileError("`row_policies` must be a list")
+    return Access(users, roles, tuple(_row_policy(entry, roles) for entry in policies))
 
 
 def _name(name: object) -> str:
@@ -136,14 +147,36 @@ def _grants(role: object, grants: object) -> tuple[str, ...]:
 
 
 def _user(name: object, entry: object, roles: Mapping[str, tuple[str, ...]]) -> User:
-    if not isinstance(entry, dict) or set(entry) != {"password_sha256", "roles"}:
-        raise UsersFileError(f"user {name!r} must have exactly the keys `password_sha256` and `roles`")
+    if not isinstance(entry, dict) or set(entry) - {"readonly"} != {"password_sha256", "roles"}:
+        raise UsersFileError(f"user {name!r} must have the keys `password_sha256` and `roles`, and may have `readonly`")
     if not isinstance(entry["password_sha256"], str) or not _SHA256.fullmatch(entry["password_sha256"]):
         raise UsersFileError(f"user {name!r}: password_sha256 must be 64 hexadecimal digits")
     unknown = [role for role in entry["roles"] or [] if role not in roles]
     if unknown or not entry["roles"]:
         raise UsersFileError(f"user {name!r}: must have roles out of {sorted(roles)}, not {unknown or 'none'}")
-    return User(str(name), entry["password_sha256"], tuple(entry["roles"]))
+    if not isinstance(entry.get("readonly", False), bool):
+        raise UsersFileError(f"user {name!r}: readonly must be true or false")
+    return User(str(name), entry["password_sha256"], tuple(entry["roles"]), entry.get("readonly", False))
+
+
+def _row_policy(entry: object, roles: Mapping[str, tuple[str, ...]]) -> RowPolicy:
+    if not isinstance(entry, dict) or set(entry) - {"restrictive"} != {"table", "roles", "using"}:
+        raise UsersFileError(
+            f"a row policy must have the keys `table`, `roles`, `using`, and may have `restrictive`: {entry!r}"
+        )
+    table, using, restrictive = entry["table"], entry["using"], entry.get("restrictive", False)
+    if not isinstance(table, str) or not _TABLE.fullmatch(table):
+        raise UsersFileError(
+            f"a row policy's table must be given as database.table, letters, digits, underscores: {table!r}"
+        )
+    if not isinstance(using, str) or not isinstance(restrictive, bool):
+        raise UsersFileError(
+            f"the row policy of {table}: `using` must be a condition in SQL, `restrictive` true or false"
+        )
+    unknown = [role for role in entry["roles"] or [] if role not in roles]
+    if unknown or not entry["roles"]:
+        raise UsersFileError(f"the row policy of {table}: roles out of {sorted(roles)}, not {unknown or 'none'}")
+    return RowPolicy(table, tuple(entry["roles"]), using, restrictive)
 
 
 def write_users_file(path: Path, passwords: Mapping[str, str]) -> None:
@@ -165,39 +198,3 @@ def write_users_file(path: Path, passwords: Mapping[str, str]) -> None:
     with os.fdopen(descriptor, "w") as file:
         yaml.safe_dump(content, file, sort_keys=False)
     part.replace(path)
-
-
-def engine_users_xml(access: Access) -> str:
-    """The engine's users.xml: `default`, without grants of its own; the users and roles of the file; the server's role."""
-    roles = {**access.roles, SERVER_ROLE: _SERVER_GRANTS}
-    granted = "".join(f"<query>GRANT {role}</query>" for role in roles)
-    bodies = "".join(
-        f"<{role}><grants>{''.join(map(_grant_xml, grants))}</grants></{role}>" for role, grants in roles.items()
-    )
-    users = "".join(_user_xml(user) for user in access.users.values())
-    profile = "".join(f"<{name}>{value}</{name}>" for name, value in PROFILE.items())
-    return (
-        f"<clickhouse><profiles><default>{profile}</default></profiles><quotas><default/></quotas>"
-        "<users><default><password/><networks><ip>::1</ip><ip>127.0.0.1</ip></networks>"
-        f"<profile>default</profile><quota>default</quota><grants>{granted}</grants></default>{users}</users>"
-        f"<roles>{bodies}</roles></clickhouse>\n"
-    )
-
-
-def _user_xml(user: User) -> str:
-    """The same user in the engine: who a dictionary's or a definer's queries run as. Nobody connects as one."""
-    granted = "".join(f"<query>GRANT {role}</query>" for role in user.roles)
-    return (
-        f"<{user.name}><password_sha256_hex>{user.password_sha256}</password_sha256_hex>"
-        "<networks><ip>::1</ip><ip>127.0.0.1</ip></networks>"
-        f"<profile>default</profile><quota>default</quota><grants>{granted}</grants></{user.name}>"
-    )
-
-
-def _grant_xml(grant: str) -> str:
-    return f"<query>{escape(grant if grant.startswith('REVOKE ') else f'GRANT {grant}')}</query>"
-
-
-# What every connection starts from. 26.9 has async_insert on, under which an acknowledged insert may not be visible;
-# implicit_select is on in chdb (so that `1 + 1` is a query) and off in a server.
-PROFILE = {"async_insert": 0, "implicit_select": 0, "log_queries": 1}

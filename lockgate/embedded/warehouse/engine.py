@@ -1,7 +1,7 @@
-"""The ClickHouse engine of chdb: who owns its folder, its configuration, its connections.
+"""The ClickHouse engine of chdb: who owns its folder, its connections.
 
-Belongs here: opening and closing, handing out connections with roles switched on, asking the engine's parser what a
-statement is, ending a running query. Does not: results (`execution`), state between requests (`sessions`).
+Belongs here: opening and closing, handing out connections with a user's roles switched on, ending a running query. Does
+not: the files it starts from (`configuration`), results (`execution`), state between requests (`sessions`).
 
 A connection costs 0.6 ms to open and 0.03 ms to close, so one that a request or a session has changed is thrown away:
 no setting, role, database or temporary table of one request can reach the next. A few are kept ready.
@@ -13,7 +13,6 @@ import fcntl
 import itertools
 import logging
 import os
-import shutil
 import threading
 import uuid
 from collections import defaultdict, deque
@@ -24,41 +23,21 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from lockgate.embedded.warehouse import marks
-from lockgate.embedded.warehouse.access import SERVER_ROLE, Access, engine_users_xml
-from lockgate.embedded.warehouse.errors import WarehouseError, from_engine
-from lockgate.embedded.warehouse.statements import identifier, literal
+from lockgate.embedded.warehouse import configuration, marks
+from lockgate.embedded.warehouse.access import SERVER_ROLE, Access, User, UsersFileError
+from lockgate.embedded.warehouse.configuration import Limits
+from lockgate.embedded.warehouse.errors import from_engine
+from lockgate.embedded.warehouse.lexer import identifier, literal
+from lockgate.embedded.warehouse.parsing import Kind, Parser, classify
 
-_READY_PER_ROLES = 4  # connections kept open in advance for each set of roles that has asked
+_READY_PER_USER = 4  # connections kept open in advance for each user, and set of roles, that has asked
 _MOST_READY = 16  # of those that came back unchanged
-
-_CONFIG = """<clickhouse>
-  <users_config>{users}</users_config>
-  <timezone>UTC</timezone>
-  <access_control_improvements>
-    <select_from_system_db_requires_grant>false</select_from_system_db_requires_grant>
-  </access_control_improvements>
-  <query_log>
-    <database>system</database><table>{query_log}</table>
-    <partition_by>event_date</partition_by><ttl>event_date + INTERVAL 3 DAY DELETE</ttl>
-    <flush_interval_milliseconds>1000</flush_interval_milliseconds>
-  </query_log>
-</clickhouse>
-"""
 
 logger = logging.getLogger(__name__)
 
 
 class FolderInUseError(RuntimeError):
     """Another process owns the data folder."""
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What the engine's parser makes of a text: its class (as chdb names it) and how many statements it holds."""
-
-    name: str  # READ_ONLY | MUTATING | MUTATING_GLOBAL | CONTROL | UNKNOWN
-    statements: int
 
 
 @dataclass
@@ -76,7 +55,7 @@ class Connection:
     """One connection of the engine. Only one thread may use it at a time."""
 
     raw: Any  # chdb's Connection
-    roles: tuple[str, ...]
+    key: tuple[str, tuple[str, ...]] = ("", ())  # user and roles that it was made for
     mark: str = ""  # of the request that has it: finds its running query in system.processes
     progress: Progress = field(
         default_factory=Progress
@@ -100,13 +79,15 @@ class Connection:
 class Engine:
     """The engine over one folder. `open` before use; one process at a time (raises FolderInUseError)."""
 
-    def __init__(self, folder: Path, access: Access) -> None:
+    def __init__(self, folder: Path, access: Access, limits: Limits) -> None:
         self.folder = folder.absolute()
         self.access = access
+        self.limits = limits
         self.version = ""
-        self.pipes = self.folder / "pipes"
+        self.parser = Parser()
+        self.insert_block_rows = 0  # the engine's default of max_insert_block_size
         self._lock = threading.Lock()
-        self._ready: dict[tuple[str, ...], deque[Connection]] = defaultdict(deque)
+        self._ready: dict[tuple[str, tuple[str, ...]], deque[Connection]] = defaultdict(deque)
         self._numbers = itertools.count()
         self._background = ThreadPoolExecutor(1, "connections")
         self._control_lock = threading.Lock()
@@ -115,18 +96,22 @@ class Engine:
     def open(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._owner = self._own_folder()
-        shutil.rmtree(self.pipes, ignore_errors=True)
-        self.pipes.mkdir()
-        users = self.folder / "users.xml"
-        _write_private(users, engine_users_xml(self.access))
-        _write_private(self.folder / "config.xml", _CONFIG.format(users=users, query_log=marks.ENGINE_LOG))
+        self._config = configuration.write(self.folder, self.access, self.limits)
         self._keep_system_database()
         known = self._knows_default_database()
-        self._control = self._connect((SERVER_ROLE,))
+        self._control = self._connect(set_role([SERVER_ROLE]))
         self._plain_default_database(known)
         for statement in marks.QUERY_LOG:
             self._control.run(marks.OWN + statement)
-        self.version = self._control.rows("SELECT version()")[0][0]
+        facts = self._control.rows("SELECT version(), getSetting('max_insert_block_size')")[0]
+        self.version, self.insert_block_rows = facts[0], int(facts[1])
+        self._check_row_policies()
+
+    def _check_row_policies(self) -> None:
+        """The engine itself would notice a wrong condition only when it is to be applied, and then refuse to read."""
+        for policy in self.access.row_policies:
+            if classify(self._control, f"SELECT ({policy.using})".encode()) != Kind("READ_ONLY", 1):
+                raise UsersFileError(f"the row policy of {policy.table}: {policy.using!r} is no condition in SQL")
 
     def _keep_system_database(self) -> None:
         """A server's `system` is an Atomic database. chdb makes one in memory, in which the query log is empty after each
@@ -172,17 +157,24 @@ class Engine:
         os.write(descriptor, f"{os.getpid()}\n".encode())
         return descriptor
 
-    def _connect(self, roles: tuple[str, ...]) -> Connection:
+    def _connect(self, *begin: str) -> Connection:
+        """A new connection on which the statements `begin` have run."""
         from chdb.state.sqlitelike import Connection as ChdbConnection
 
-        config = quote(str(self.folder / "config.xml"))
         try:
-            raw = ChdbConnection(f"{self.folder / 'store'}?config-file={config}")
+            raw = ChdbConnection(f"{self.folder / 'store'}?config-file={quote(str(self._config))}")
         except RuntimeError as error:
             raise from_engine(str(error)) from error
-        connection = Connection(raw, roles)
+        connection = Connection(raw)
         raw.set_progress_callback(connection.progress.note)
-        connection.run(marks.OWN + set_role(roles))
+        connection.run("; ".join(marks.OWN + statement for statement in begin))
+        return connection
+
+    def _connect_for(self, key: tuple[str, tuple[str, ...]]) -> Connection:
+        user = self.access.users[key[0]]
+        read_only = ("SET readonly = 2",) if user.reads_only else ()
+        connection = self._connect(set_role(key[1]), *read_only)
+        connection.key = key
         return connection
 
     def mark(self, connection: Connection, user: str, quota_key: str, query_id: str) -> None:
@@ -190,47 +182,46 @@ class Engine:
         connection.mark = marks.mark(next(self._numbers), user, quota_key, query_id)
         connection.run(f"SET {marks.SETTING} = {literal(connection.mark)}")
 
-    def take(self, roles: tuple[str, ...]) -> Connection:
-        """A fresh connection with exactly `roles` switched on. Give it back."""
+    def take(self, user: User, roles: tuple[str, ...]) -> Connection:
+        """A fresh connection of `user` with exactly `roles` switched on. Give it back."""
+        key = (user.name, roles)
         with self._lock:
-            ready = self._ready[roles]
+            ready = self._ready[key]
             if ready:
                 return ready.popleft()
-        return self._connect(roles)
+        return self._connect_for(key)
 
     def give_back(self, connection: Connection, unchanged: bool = False) -> None:
-        """Ends the connection; a new one of the same roles takes its place, in the background.
+        """Ends the connection; a new one of the same user and roles takes its place, in the background.
 
         `unchanged`: it is as `take` gave it (no setting, database, role or temporary table), and is used again.
         """
         if unchanged:
             with self._lock:
-                if not self._closed.is_set() and len(self._ready[connection.roles]) < _MOST_READY:
-                    self._ready[connection.roles].append(connection)
+                if not self._closed.is_set() and len(self._ready[connection.key]) < _MOST_READY:
+                    self._ready[connection.key].append(connection)
                     return
         self._background.submit(self._replace, connection)
 
     def _replace(self, connection: Connection) -> None:
         connection.raw.close()
         with self._lock:
-            if self._closed.is_set() or len(self._ready[connection.roles]) >= _READY_PER_ROLES:
+            if self._closed.is_set() or len(self._ready[connection.key]) >= _READY_PER_USER:
                 return
-        fresh = self._connect(connection.roles)
+        fresh = self._connect_for(connection.key)
         with self._lock:
             if not self._closed.is_set():
-                self._ready[connection.roles].append(fresh)
+                self._ready[connection.key].append(fresh)
                 return
         fresh.raw.close()
 
-    def classify(self, connection: Connection, sql: bytes) -> Kind:
-        """What `sql` would do, by the engine's own parser, without running it."""
-        found = connection.raw._conn.classify_query(sql)  # chdb offers it on its inner object only
-        return Kind(found["query_class"].name, found["statement_count"])
-
-    def end(self, connection: Connection) -> None:
-        """End whatever runs on `connection` (of another thread). Returns at once."""
+    def end(self, connection: Connection) -> bool:
+        """End whatever runs on `connection` (of another thread), without waiting for it. Whether something ran: it is
+        cancelled from then on, and nothing of it will be stored that was not stored before."""
         with self._control_lock:
-            self._control.run(f"KILL QUERY WHERE Settings['{marks.SETTING}'] = {literal(connection.mark)} ASYNC")
+            return bool(
+                self._control.rows(f"KILL QUERY WHERE Settings['{marks.SETTING}'] = {literal(connection.mark)} ASYNC")
+            )
 
     def end_all(self) -> None:
         with self._control_lock:
@@ -255,12 +246,3 @@ def use(database: str) -> str:
 
 def set_role(roles: Iterable[str]) -> str:
     return "SET ROLE " + (", ".join(map(identifier, roles)) or "NONE")
-
-
-def _write_private(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-
-
-__all__ = ["Connection", "Engine", "FolderInUseError", "Kind", "WarehouseError", "set_role"]

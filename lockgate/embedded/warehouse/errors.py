@@ -30,6 +30,7 @@ SESSION_NOT_FOUND = 372
 SESSION_IS_LOCKED = 373
 INVALID_SESSION_TIMEOUT = 374
 HTTP_LENGTH_REQUIRED = 381
+ACCESS_DENIED = 497
 SET_NON_GRANTED_ROLE = 512
 AUTHENTICATION_FAILED = 516
 SESSION_ID_EMPTY = 744
@@ -75,6 +76,8 @@ _STATUS_BY_NAME = {
 
 _ENGINE_TEXT = re.compile(r"Code: (\d+)\. DB::Exception: ")
 _NAME_AT_END = re.compile(r"\(([A-Z][A-Z0-9_]+)\)\s*(?:\(version [^)]*(?:\)\))?\)?)?\.?\s*$")
+# what the engine adds because it reads an insert's data from a pipe of ours
+_PIPED = re.compile(r": \(in file/uri /dev/fd/\d+\)|: While executing File\b|: data for INSERT was parsed from file")
 _VERSION = re.compile(r"\s*\(version [0-9.]+(?: \([^)]*\))?\)\.?")
 
 
@@ -93,7 +96,10 @@ class WarehouseError(Exception):
 
     def message(self, version: str) -> str:
         """The whole line as a ClickHouse server of `version` says it."""
-        return f"Code: {self.code}. DB::Exception: {self.text} ({self.name}) (version {version} (official build))\n"
+        stop = "" if self.text.endswith(".") else "."
+        return (
+            f"Code: {self.code}. DB::Exception: {self.text}{stop} ({self.name}) (version {version} (official build))\n"
+        )
 
 
 def from_engine(text: str) -> WarehouseError:
@@ -102,7 +108,7 @@ def from_engine(text: str) -> WarehouseError:
     if not first:
         return WarehouseError(UNKNOWN_EXCEPTION, text.strip() or "the engine failed without a message")
     code = int(first.group(1))
-    body = _VERSION.sub("", text[first.end() :]).strip()
+    body = _PIPED.sub("", _VERSION.sub("", text[first.end() :])).strip()
     name = _NAME_AT_END.search(body)
     repeated = f"Code: {code}. DB::Exception: "
     while body.startswith(repeated):

@@ -1,43 +1,56 @@
-"""How the engine is made to answer: results through a named pipe, data of inserts piece by piece, all in constant memory.
+"""How the engine is made to answer: results through a pipe, in constant memory, for as long as the client is there.
 
-Belongs here: running one statement on one connection. Does not: HTTP, sessions, or who may run it.
+Belongs here: running one statement without data on one connection. Does not: data of inserts (`inserting`), HTTP,
+sessions, or who may run it.
 
 chdb's own streaming encodes each block as a document of its own (a header a block, no footer), and sends nothing for
-no rows. So the engine writes the result itself, `INTO OUTFILE` a named pipe: exactly a server's bytes in every
-format, and a full pipe makes the engine wait for a slow reader.
+no rows. So the engine writes the result itself, `INTO OUTFILE` a pipe: exactly a server's bytes in every format, and a
+full pipe makes the engine wait for a slow reader.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import itertools
 import json
 import os
 import select
 import socket
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from lockgate.embedded.warehouse.engine import Connection, Engine
-from lockgate.embedded.warehouse.errors import NOT_IMPLEMENTED, SYNTAX_ERROR, WarehouseError, from_engine
+from lockgate.embedded.warehouse.errors import from_engine
 from lockgate.embedded.warehouse.formats import NativeFrames
 from lockgate.embedded.warehouse.marks import OWN
-from lockgate.embedded.warehouse.statements import Statement, find_input
+from lockgate.embedded.warehouse.statements import Statement
 
 _PIPE_BYTES = 1 << 20  # Linux gives 64 KiB unless asked; 1 MiB is the most an ordinary user may have
-# Seconds for a result after the client has closed its side: who only says that nothing more will be sent (`nc`) and
+# Seconds for an answer after the client has closed its side: who only says that nothing more will be sent (`nc`) and
 # who is gone look the same, until something is sent to them.
 _PATIENCE = 2.0
+_LOOK_SECONDS = 0.25  # between two looks at a client that waits for a statement without a result
 _POLLRDHUP = getattr(select, "POLLRDHUP", 0)  # Linux: the other side has closed, even if bytes of it are left to read
-_INPUT = "_lockgate_input"
 _READ = ("read_rows", "read_bytes", "total_rows_to_read")
 T = TypeVar("T")
-_names = itertools.count()
-_workers = ThreadPoolExecutor(256, "query")  # more than the server lets run at once: none ever waits
+workers = ThreadPoolExecutor(256, "query")  # more than the server lets run at once: none ever waits
+
+
+@dataclass(frozen=True)
+class Client:
+    """Who waits for an answer."""
+
+    sock: Callable[
+        [], socket.socket | None
+    ]  # None while its next request is there: nothing can be learned from it then
+    every: float | None = None  # seconds between two reports of the progress
+    tell: Callable[[], None] = lambda: None  # reports it
+
+
+NOBODY = Client(lambda: None)
 
 
 @dataclass(frozen=True)
@@ -67,31 +80,60 @@ def _outcome(connection: Connection, result: Any, started: float) -> Outcome:
         total_rows_to_read=max(result.storage_rows_read(), last.get("total_rows_to_read", 0)),
         result_rows=result.rows_read(),
         result_bytes=result.bytes_read(),
-        elapsed_ns=_nanoseconds_since(started),
+        elapsed_ns=nanoseconds_since(started),
     )
 
 
-def _nanoseconds_since(started: float) -> int:
+def nanoseconds_since(started: float) -> int:
     return int((time.monotonic() - started) * 1e9)
 
 
 def run_whole(
-    connection: Connection, sql: bytes, output_format: str, parameters: dict[str, str]
+    engine: Engine,
+    connection: Connection,
+    sql: bytes,
+    output_format: str,
+    parameters: dict[str, str],
+    client: Client = NOBODY,
 ) -> tuple[bytes, Outcome]:
-    """A statement without a result to speak of (DDL, INSERT … SELECT, SET): its output in memory, and its counts."""
-    started = time.monotonic()
-    connection.progress.counts = {}
-    result = connection.run(sql, output_format, parameters)
-    return bytes(result.bytes()), _outcome(connection, result, started)
+    """A statement without a result to speak of (DDL, INSERT … SELECT, SET): its output in memory, and its counts.
+
+    Raises WarehouseError, ConnectionAbortedError when the client has gone meanwhile: then the statement was ended.
+    """
+
+    def run() -> tuple[bytes, Outcome]:
+        started = time.monotonic()
+        connection.progress.counts = {}
+        result = connection.run(sql, output_format, parameters)
+        return bytes(result.bytes()), _outcome(connection, result, started)
+
+    return wait_for(workers.submit(run), engine, connection, client)
 
 
-def in_background(task: Callable[[], T], every: float, tell: Callable[[], None]) -> T:
-    """What `task` gives, on another thread; `tell` is called each `every` seconds until then."""
-    running = _workers.submit(task)
-    while not running.done():
-        wait([running], every)
-        tell()
+def wait_for(running: Future[T], engine: Engine, connection: Connection, client: Client) -> T:
+    """The result of what runs on `connection`; meanwhile `client` is told of the progress. If it goes away first, what runs
+    is ended, and ConnectionAbortedError raised."""
+    every = _LOOK_SECONDS if client.every is None else min(client.every, _LOOK_SECONDS)
+    left_at: float | None = None
+    while not wait([running], every).done:
+        client.tell()
+        sock = client.sock()
+        if left_at is None and sock is not None and _has_closed(sock):
+            left_at = time.monotonic()
+        if left_at is not None and time.monotonic() - left_at >= _PATIENCE:
+            engine.end(connection)
+            wait([running])
+            raise ConnectionAbortedError("the client went away")
     return running.result()
+
+
+def make_pipe() -> tuple[int, int]:
+    """The descriptors of a large pipe's reading and writing end. To the engine, `/dev/fd/N` is the file."""
+    reader, writer = os.pipe()
+    with contextlib.suppress(OSError):  # no such call on macOS, or over the user's quota
+        if hasattr(fcntl, "F_SETPIPE_SZ"):
+            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    return reader, writer
 
 
 class ResultStream:
@@ -110,32 +152,22 @@ class ResultStream:
         blocks: NativeFrames | None = None,
     ) -> None:
         self._engine, self._connection = engine, connection
-        self._path = engine.pipes / str(next(_names))
-        os.mkfifo(self._path, 0o600)
-        self._reader = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        # held open until the engine is through: a pipe without a writer would look like the end of the result
-        self._writer = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
-        with contextlib.suppress(OSError):  # no such call on macOS (AttributeError below), or over the user's quota
-            if hasattr(fcntl, "F_SETPIPE_SZ"):
-                fcntl.fcntl(self._writer, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        # our writing end is held open until the engine is through: a pipe without a writer looks like the result's end
+        self._reader, self._writer = make_pipe()
         self._parameters = parameters
-        self._error: WarehouseError | None = None
-        self._result: Outcome | None = None
         self._left_at: float | None = None  # when the client was seen to have closed its side
         connection.progress.counts = {}
         if blocks is None:
-            sql = statement.into(str(self._path), format_name)
-            self._running = _workers.submit(self._run, lambda: self._into_pipe(sql))
+            sql = statement.into(f"/dev/fd/{self._writer}", format_name)
+            self._running = workers.submit(self._run, lambda: self._into_pipe(sql))
         else:
-            self._running = _workers.submit(self._run, lambda: self._by_blocks(statement.plain, blocks))
+            self._running = workers.submit(self._run, lambda: self._by_blocks(statement.plain, blocks))
 
-    def _run(self, result: Callable[[], Outcome]) -> None:
+    def _run(self, result: Callable[[], Outcome]) -> Outcome:
         try:
-            self._result = result()
-        except WarehouseError as error:
-            self._error = error
+            return result()
         except RuntimeError as error:  # chdb's, of a stream
-            self._error = from_engine(str(error))
+            raise from_engine(str(error)) from error
         finally:
             os.close(self._writer)
 
@@ -152,11 +184,11 @@ class ResultStream:
                 framed = blocks.frame(block.bytes())
                 rows, size = rows + block.rows_read(), size + len(framed)
                 try:
-                    _write_all(self._writer, framed)
+                    write_all(self._writer, framed)
                 except BrokenPipeError:  # `__exit__` has closed the other end
                     break
         counts = {name: self._connection.progress.counts.get(name, 0) for name in _READ}
-        return Outcome(**counts, result_rows=rows, result_bytes=size, elapsed_ns=_nanoseconds_since(started))
+        return Outcome(**counts, result_rows=rows, result_bytes=size, elapsed_ns=nanoseconds_since(started))
 
     def read(self, client: socket.socket | None, wait_seconds: float | None = None) -> bytes | None:
         """The next bytes, b"" at the end, None after `wait_seconds` without any.
@@ -186,11 +218,7 @@ class ResultStream:
 
     def outcome(self) -> Outcome:
         """The counts of the finished query. Call after the last `read`. Raises WarehouseError if it failed."""
-        self._running.result()
-        if self._error is not None:
-            raise self._error
-        assert self._result is not None
-        return self._result
+        return self._running.result()
 
     def __enter__(self) -> ResultStream:
         return self
@@ -199,71 +227,25 @@ class ResultStream:
         if not self._running.done():
             self._engine.end(self._connection)
         os.close(self._reader)  # the engine, if it still writes, gets EPIPE at once instead of a full pipe
-        self._running.result()
-        self._path.unlink()
+        wait([self._running])
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
 
 
 def _has_closed(client: socket.socket) -> bool:
-    try:  # of a TLS socket the bare one beneath, whose bytes nobody may take
-        return socket.socket.recv(client, 1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-    except BlockingIOError:
+    poll = select.poll()
+    poll.register(client, select.POLLIN | select.POLLHUP | select.POLLERR | _POLLRDHUP)
+    ready = poll.poll(0)
+    if not ready:  # recv of a socket with a timeout would wait for that long, whatever its flags
         return False
+    try:  # of a TLS socket the bare one beneath, whose bytes nobody may take
+        return bool(ready[0][1] & _POLLRDHUP) or socket.socket.recv(client, 1, socket.MSG_PEEK) == b""
     except OSError:
         return True
-
-
-def insert(connection: Connection, sql: str, input_format: str, pieces: Iterable[bytes]) -> Outcome:
-    """`INSERT` with the data of `pieces` in `input_format`. Raises WarehouseError; errors of `pieces` cancel the insert."""
-    started = time.monotonic()
-    try:
-        inserter = connection.raw.send_insert(sql, input_format)
-        with inserter:
-            for piece in pieces:
-                inserter.append(piece)
-            done = inserter.finish()
-    except RuntimeError as error:
-        raise from_engine(str(error)) from error
-    return Outcome(
-        read_rows=done.rows_written,
-        read_bytes=done.bytes_written,
-        written_rows=done.rows_written,
-        written_bytes=done.bytes_written,
-        total_rows_to_read=0,
-        result_rows=done.rows_written,
-        result_bytes=done.bytes_written,
-        elapsed_ns=_nanoseconds_since(started),
-    )
-
-
-def insert_selected(
-    engine: Engine, connection: Connection, sql: bytes, input_format: str, pieces: Iterable[bytes]
-) -> Outcome:
-    """`INSERT … SELECT … FROM input('structure')`, which chdb runs without any data and without an error: so the data
-    goes into a temporary table of that structure first, on disk, and is selected from there."""
-    call = find_input(sql)
-    if call is None:
-        raise WarehouseError(
-            NOT_IMPLEMENTED, "input() is supported with one text, its structure: input('a UInt8, b String')"
-        )
-    made = f"CREATE TEMPORARY TABLE {_INPUT} ({call.structure}) ENGINE = MergeTree ORDER BY tuple()"
-    selected = sql[: call.start] + _INPUT.encode() + sql[call.end :]
-    if any(engine.classify(connection, text).statements != 1 for text in (made.encode(), selected)):
-        raise WarehouseError(
-            SYNTAX_ERROR, f"Syntax error: the INSERT, or the structure {call.structure!r}, cannot be parsed"
-        )
-    connection.run(made)
-    try:
-        insert(connection, f"INSERT INTO {_INPUT}", input_format, pieces)
-        _, outcome = run_whole(connection, selected, "TabSeparated", {})
-    finally:
-        connection.run(f"DROP TABLE {_INPUT}")
-    return outcome
 
 
 def columns(connection: Connection, body: bytes, selects: bool, parameters: dict[str, str]) -> list[tuple[str, str]]:

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lockgate.embedded.warehouse import execution, guard, multipart
-from lockgate.embedded.warehouse.engine import Connection
+from lockgate.embedded.warehouse import guard, inserting, multipart
+from lockgate.embedded.warehouse.engine import Connection, Engine
 from lockgate.embedded.warehouse.errors import BAD_ARGUMENTS, LIMIT_EXCEEDED, WarehouseError
+from lockgate.embedded.warehouse.execution import Client
+from lockgate.embedded.warehouse.lexer import identifier, literal, tokens
 from lockgate.embedded.warehouse.marks import OWN
 from lockgate.embedded.warehouse.protocol import Request
 from lockgate.embedded.warehouse.sessions import Lease
-from lockgate.embedded.warehouse.statements import identifier, literal, tokens
+from lockgate.embedded.warehouse.statements import Canonical
 
 MOST_BYTES = 1 << 30  # of one table's data: a server's http_max_multipart_form_data_size
 
 
-def read(lease: Lease, request: Request, body: Iterator[bytes]) -> Request:
+def read(engine: Engine, lease: Lease, request: Request, body: Iterator[bytes], client: Client) -> Request:
     """`request` with the fields of the form `body`; its files are temporary tables then, until `lease` is released.
 
     Raises WarehouseError.
@@ -32,7 +34,7 @@ def read(lease: Lease, request: Request, body: Iterator[bytes]) -> Request:
             _make(lease.connection, part.name, described)
             if request.session_id is not None:  # without a session all of the connection ends with the request
                 lease.made_for_it.append(f"DROP TEMPORARY TABLE {identifier(part.name)}")
-            _fill(lease.connection, part, described)
+            _fill(engine, lease, part, described, client)
         else:
             value = part.value()
             fields.append((part.name, value))
@@ -49,7 +51,7 @@ def _make(connection: Connection, name: str, described: dict[str, str]) -> None:
             f"Neither structure nor types have not been provided for external table {name}. "
             f"Use fields {name}_structure or {name}_types to do so.",
         )
-    guard.refuse_mark(connection, f"SET {name} {structure}".encode(errors="replace"))
+    guard.refuse_name(f"{name} {structure}".encode(errors="replace"))
     connection.run(
         f"{OWN}CREATE TEMPORARY TABLE {identifier(name)} ENGINE = Memory AS SELECT * FROM null({literal(structure)})"
     )
@@ -64,9 +66,10 @@ def _numbered(types: str) -> str:
     return ", ".join(f"_{number} {column}" for number, column in enumerate(columns, 1)) if types.strip() else ""
 
 
-def _fill(connection: Connection, part: multipart.Part, described: dict[str, str]) -> None:
+def _fill(engine: Engine, lease: Lease, part: multipart.Part, described: dict[str, str], client: Client) -> None:
     input_format = described.get(f"{part.name}_format", "TabSeparated")
-    execution.insert(connection, f"{OWN}INSERT INTO {identifier(part.name)}", input_format, _bounded(part))
+    into = f"{OWN}INSERT INTO {identifier(part.name)} FORMAT {identifier(input_format)}"
+    inserting.insert(engine, lease, Canonical.of(into.encode()), _bounded(part), {}, client)
 
 
 def _bounded(part: multipart.Part) -> Iterator[bytes]:

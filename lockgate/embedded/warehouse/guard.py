@@ -1,108 +1,142 @@
 """What a user may not say, whatever the grants: statements that would step out of the user's own roles.
 
-Belongs here: the decision, from the engine's own classification and the words of the statement. Does not: grants; the
-engine holds them. Needed because the engine runs everything as its one user, who holds the roles of all.
+Belongs here: the decision, and the text that runs instead of the client's where the two differ. Does not: grants; the
+engine holds them (`outside` asks for those that it forgets). Needed because the engine runs everything as its one user,
+who holds the roles of all. What a statement is, the engine's own parser says; where its words matter they are read from
+the text that the engine's formatter wrote, in which no odd space, comment or quote can hide one.
 """
 
 from __future__ import annotations
 
-from lockgate.embedded.warehouse import marks
+from dataclasses import dataclass
+
+from lockgate.embedded.warehouse import marks, outside
 from lockgate.embedded.warehouse.access import User
-from lockgate.embedded.warehouse.engine import Connection, Engine, set_role
+from lockgate.embedded.warehouse.engine import Engine, set_role
 from lockgate.embedded.warehouse.errors import (
-    NOT_IMPLEMENTED,
+    ACCESS_DENIED,
     READONLY,
     SYNTAX_ERROR,
+    UNKNOWN_SETTING,
     UNKNOWN_TYPE_OF_QUERY,
     WarehouseError,
 )
-from lockgate.embedded.warehouse.statements import Statement, literal
+from lockgate.embedded.warehouse.lexer import identifier
+from lockgate.embedded.warehouse.parsing import Kind, classify
+from lockgate.embedded.warehouse.sessions import Lease
+from lockgate.embedded.warehouse.statements import Canonical, Statement, from_file
 
-_ECHO = ": In scope SELECT formatQuery("
+_BY_GET = (
+    "Cannot execute query in readonly mode. For queries over HTTP, method GET implies readonly. "
+    "You should use method POST for modifying queries."
+)
 
 
-def check(
-    engine: Engine, connection: Connection, sql: bytes, final: bytes, statement: Statement, reads_only: bool
-) -> bool:
-    """Whether `final`, the text that will run for `sql`, only reads. Raises WarehouseError for what may not run."""
-    if not statement.words:
-        raise WarehouseError(SYNTAX_ERROR, "Empty query")
-    if statement.into_outfile or statement.from_infile:
-        raise WarehouseError(UNKNOWN_TYPE_OF_QUERY, "INTO OUTFILE and FROM INFILE are for clients, not for a server")
-    kind = engine.classify(connection, final)
-    if kind.statements == 0:
-        raise _syntax_error(connection, sql)
+@dataclass(frozen=True)
+class Permitted:
+    """A statement without data that may run."""
+
+    text: bytes
+    statement: Canonical | None = None  # None: it only reads
+    roles: tuple[str, ...] | None = None  # those that it switches on (SET ROLE)
+
+
+def permit(engine: Engine, lease: Lease, sql: bytes, parameters: dict[str, str], by_get: bool) -> Permitted:
+    """What to run for `sql`, a statement without data. Raises WarehouseError for what may not run."""
+    kind = classify(lease.connection, sql)
     if kind.statements > 1:
         raise WarehouseError(
             SYNTAX_ERROR, "Syntax error (Multi-statements are not allowed): end the text after the first ';'"
         )
-    refuse_mark(connection, sql)
-    if final is not sql and kind.name in ("READ_ONLY", "CONTROL"):  # CONTROL is what INTO OUTFILE makes of a SELECT
-        kind = engine.classify(connection, sql)
+    refuse_mark(engine, lease, sql)
     if kind.name == "READ_ONLY":
-        return True
-    if statement.parallel:
-        raise WarehouseError(NOT_IMPLEMENTED, "PARALLEL WITH is not supported: send the statements one by one")
+        return Permitted(sql)
+    # raises what is wrong with it, if anything is
+    statement = engine.parser.canonical(lease.connection, sql, lease.plain)
+    if kind.statements == 0:
+        raise WarehouseError(SYNTAX_ERROR, "Syntax error: the statement cannot be parsed")
+    if statement.find("INTO", "OUTFILE") is not None or statement.find("FROM", "INFILE") is not None:
+        raise WarehouseError(UNKNOWN_TYPE_OF_QUERY, "INTO OUTFILE and FROM INFILE are for clients, not for a server")
+    if statement.reads:  # the engine sets some apart for a setting in them, such as mutations_sync
+        return Permitted(sql)
     if statement.first == "EXECUTE":
-        raise WarehouseError(497, "EXECUTE AS needs a grant that no user has here", "ACCESS_DENIED")
-    if statement.words[:2] == ("SET", "DEFAULT"):
-        raise WarehouseError(497, "default roles are set in the users file only", "ACCESS_DENIED")
-    if reads_only and statement.first not in ("SET", "USE"):
+        raise WarehouseError(ACCESS_DENIED, "EXECUTE AS needs a grant that no user has here")
+    if statement.words(2) == ("SET", "DEFAULT"):
+        raise WarehouseError(ACCESS_DENIED, "default roles are set in the users file only")
+    if by_get and statement.first not in ("SET", "USE"):
+        raise WarehouseError(READONLY, _BY_GET)
+    if statement.words(2) == ("SET", "ROLE"):
+        roles = _roles_to_set(statement, lease.user)
+        return Permitted(set_role(roles).encode(), statement, roles)
+    if statement.words(2) == ("KILL", "QUERY"):
+        return Permitted(_selected_by_kill(lease, statement, parameters), statement)
+    outside.check(lease.connection, statement)
+    return Permitted(_defined_by(statement, lease.user) or sql, statement)
+
+
+def streams(lease: Lease, statement: Statement, output_format: str) -> bool:
+    """Whether the result of a permitted `statement` can be had piece by piece: it was taken apart by our lexer, so what is
+    put together again is looked at again, lest a flaw of it lets another statement through."""
+    if not statement.streams or classify(lease.connection, statement.plain) != Kind("READ_ONLY", 1):
+        return False
+    return classify(lease.connection, statement.into("x", output_format)) == Kind(
+        "CONTROL", 1
+    )  # INTO OUTFILE makes it so
+
+
+def permit_insert(engine: Engine, lease: Lease, head: bytes) -> Canonical:
+    """An INSERT up to its data: as the engine writes it, or as the client did where that means the same with a file in it,
+    because the query log shows what ran. Raises WarehouseError."""
+    refuse_mark(engine, lease, head)
+    kind = classify(lease.connection, head)
+    statement = engine.parser.canonical(lease.connection, head, lease.plain)
+    if kind.statements != 1 or statement.words(2) != ("INSERT", "INTO") or statement.find("FROM", "INFILE") is not None:
         raise WarehouseError(
-            READONLY,
-            "Cannot execute query in readonly mode. For queries over HTTP, method GET implies readonly. "
-            "You should use method POST for modifying queries.",
+            SYNTAX_ERROR, "Syntax error: the statement begins like an INSERT with data, and is not one"
         )
-    return False
+    if head == statement.text or statement.find("SELECT") is not None:
+        return statement
+    own = Canonical.of(head)
+    tried, wanted = (from_file(text, "x", {"max_block_size": "1"}) for text in (own, statement))
+    if classify(lease.connection, tried).statements != 1:
+        return statement
+    return own if engine.parser.canonical(lease.connection, tried, lease.plain).text == wanted else statement
 
 
-def refuse_mark(connection: Connection, sql: bytes) -> None:
+def refuse_mark(engine: Engine, lease: Lease, sql: bytes) -> None:
     """Raises WarehouseError if `sql` could set the mark of who asks, also by a name written with escapes."""
-    text = sql
+    refuse_name(sql)
     if b"\\" in sql and b"SET" in sql.upper():
-        text = _formatted(connection, sql) or sql
+        refuse_name(engine.parser.canonical(lease.connection, sql, lease.plain).text)
+
+
+def refuse_name(text: bytes) -> None:
+    """Raises WarehouseError if `text` names the mark: with it a statement is left out of the query log."""
     if marks.SETTING.encode() in text:
-        raise WarehouseError(115, f"Unknown setting '{marks.SETTING}'", "UNKNOWN_SETTING")
+        raise WarehouseError(UNKNOWN_SETTING, f"Unknown setting '{marks.SETTING}'")
 
 
-def _formatted(connection: Connection, sql: bytes) -> bytes:
-    """`sql` as the engine's parser writes it, names without escapes."""
-    text = literal(sql.decode(errors="replace"))
-    return bytes(connection.run(f"{marks.OWN}SELECT formatQuery({text})", "RawBLOB").bytes())
-
-
-def selected_by_kill(
-    engine: Engine, connection: Connection, sql: bytes, user: User, parameters: dict[str, str]
-) -> bytes:
+def _selected_by_kill(lease: Lease, statement: Canonical, parameters: dict[str, str]) -> bytes:
     """`KILL QUERY WHERE …` with the client's query ids and users put into the engine's. One's own queries only, unless
     KILL QUERY is granted: to the engine all are one user's. What is killed is named by id, so that the condition, text
     of the client's, selects and cannot do more. Raises WarehouseError."""
-    condition, tail = marks.kill_condition(sql)
+    connection, user = lease.connection, lease.user
+    condition, tail = marks.kill_condition(statement)
     granted = connection.rows(f"{marks.OWN}CHECK GRANT KILL QUERY ON *.*")[0][0] == "1"
     whose = None if granted else user.name
     chosen = f"SELECT engine_query_id FROM {marks.running(whose)} AS processes WHERE ".encode() + condition
-    kind = engine.classify(connection, chosen)
+    kind = classify(connection, chosen)
     if (kind.name, kind.statements) != ("READ_ONLY", 1):
         raise WarehouseError(SYNTAX_ERROR, "Syntax error: the condition of KILL QUERY cannot be parsed")
     ids = [row[0] for row in connection.rows(marks.OWN + chosen.decode(errors="replace"), parameters)]
     return marks.kill(ids, whose, tail)
 
 
-def _syntax_error(connection: Connection, sql: bytes) -> WarehouseError:
-    """The engine's own words about `sql`, without running any of it."""
-    try:
-        connection.run(f"SELECT formatQuery({literal(sql.decode(errors='replace'))})", "Null")
-    except WarehouseError as error:
-        text, _, _ = error.text.partition(_ECHO)
-        return WarehouseError(error.code, text, error.name)
-    return WarehouseError(SYNTAX_ERROR, "Syntax error: the statement cannot be parsed")
-
-
-def roles_to_set(statement: Statement, user: User) -> tuple[str, ...] | None:
-    """The roles that a `SET ROLE …` means for `user`; None for any other statement. Raises WarehouseError."""
-    if statement.words[:2] != ("SET", "ROLE"):
-        return None
-    names = tuple(name.strip('`"') for name in statement.arguments if name != ",")
+def _roles_to_set(statement: Canonical, user: User) -> tuple[str, ...]:
+    """The roles that a `SET ROLE …` means for `user`. Raises WarehouseError."""
+    names = tuple(
+        statement.name_at(index) for index, token in enumerate(statement.tokens) if index > 1 and token.text != b","
+    )
     match tuple(name.upper() for name in names):
         case ("DEFAULT",) | ("ALL",):
             return user.roles
@@ -114,4 +148,22 @@ def roles_to_set(statement: Statement, user: User) -> tuple[str, ...] | None:
     return names
 
 
-__all__ = ["check", "roles_to_set", "set_role"]
+def _defined_by(statement: Canonical, user: User) -> bytes | None:
+    """`statement` with the user for CURRENT_USER as the definer of a view: to the engine, all are `default`. None if it
+    names no definer. Raises WarehouseError if it names another."""
+    text, symbols = statement.text, statement.symbols
+    places = [
+        at + 2
+        for at in statement.find_all("DEFINER", "=")
+        if symbols[at + 3 : at + 5] == ("SQL", "SECURITY") or symbols[at + 3 : at + 4] == ("@",)
+    ]
+    for at in reversed(places):
+        name = statement.tokens[at]
+        if symbols[at + 1] == "@" or (name.upper != "CURRENT_USER" and statement.name_at(at) != user.name):
+            raise WarehouseError(
+                ACCESS_DENIED,
+                "Not enough privileges. To execute this query, it's necessary to have the grant SET DEFINER ON "
+                f"{statement.name_at(at)}.",
+            )
+        text = text[: name.start] + identifier(user.name).encode() + text[name.end :]
+    return text if places else None

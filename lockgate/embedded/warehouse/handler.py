@@ -10,10 +10,10 @@ import json
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from typing import IO, TypeVar
+from collections.abc import Iterator
+from typing import IO
 
-from lockgate.embedded.warehouse import blocks, compression, execution, external, formats, guard, statements
+from lockgate.embedded.warehouse import blocks, compression, execution, external, formats, guard, inserting, statements
 from lockgate.embedded.warehouse.access import User
 from lockgate.embedded.warehouse.answer import Answer, Encodings, summary_json
 from lockgate.embedded.warehouse.engine import Engine
@@ -25,8 +25,9 @@ from lockgate.embedded.warehouse.errors import (
     SYNTAX_ERROR,
     WarehouseError,
 )
-from lockgate.embedded.warehouse.execution import Outcome
+from lockgate.embedded.warehouse.execution import Client, Outcome
 from lockgate.embedded.warehouse.http import Wire, decoded
+from lockgate.embedded.warehouse.lexer import literal
 from lockgate.embedded.warehouse.marks import OWN
 from lockgate.embedded.warehouse.protocol import HttpSettings, Request
 from lockgate.embedded.warehouse.sessions import Lease, Sessions
@@ -36,7 +37,6 @@ _MOST_QUERY_BYTES = 128 << 20  # of a statement held in memory
 _HELD_BYTES = 1 << 20  # of a result, before the status is sent: an error until then has its own status
 _WITH_RESULT = frozenset({"KILL", "CHECK", "BACKUP", "RESTORE"})  # also where it has no rows
 _SPOOL_BYTES = 32 << 20  # of a result with wait_end_of_query in memory; the rest goes to a file
-T = TypeVar("T")
 
 
 class QueryHandler:
@@ -106,6 +106,7 @@ class _Query:
         self.engine, self.request, self.settings, self.user = engine, request, settings, user
         self.lease, self.wire, self.answer = lease, wire, answer
         self.progress = _Progress(lease, answer, settings)
+        self.client = Client(self._socket, self.progress.wait_seconds, self.progress.tell)
         self._start = b""  # of a result too large to hold
         self._extra: dict[str, str] = {}  # headers of the answer that the client set
 
@@ -113,15 +114,11 @@ class _Query:
         if self.request.boundary is None:
             self._run(self.request.query + b"\n" if self.request.query else b"", pieces)
             return
-        self.request = external.read(self.lease, self.request, pieces)
+        self.request = external.read(self.engine, self.lease, self.request, pieces, self.client)
         self._run(self.request.query, iter(()))
 
     def _run(self, start: bytes, pieces: Iterator[bytes]) -> None:
-        for piece in pieces:
-            start += piece
-            if len(start) >= _HEAD_BYTES:
-                break
-        insert = statements.find_insert(start)
+        start, insert = _head(start, pieces)
         if insert is not None:
             data = itertools.chain([start[insert.data_at :]] if insert.data_at < len(start) else [], pieces)
             self._insert(insert, data)
@@ -135,57 +132,41 @@ class _Query:
             raise WarehouseError(
                 NOT_IMPLEMENTED, "INSERT of Native blocks with client_protocol_version is not supported"
             )
-        connection = self.lease.connection
-        try:
-            sql = insert.sql.decode()
-        except UnicodeDecodeError as error:
-            raise WarehouseError(BAD_ARGUMENTS, f"the INSERT is not UTF-8: {error}") from error
-        guard.refuse_mark(connection, insert.sql + b" FORMAT Null")
+        statement = guard.permit_insert(self.engine, self.lease, insert.head)
         self._read_extra(insert.sql)
-        for name, value in self.request.parameters.items():
-            self.lease.unchanged = False
-            connection.run(f"{OWN}SET {statements.identifier(f'param_{name}')} = {statements.literal(value)}")
+        parameters = self.request.parameters
         if insert.reads_input:
             self.lease.unchanged = False
-            outcome = execution.insert_selected(self.engine, connection, insert.sql, insert.format, data)
+            outcome = inserting.insert_selected(
+                self.engine, self.lease, statement, insert.format, data, parameters, self.client
+            )
         else:
-            outcome = execution.insert(connection, sql, insert.format, data)
+            outcome = inserting.insert(self.engine, self.lease, statement, data, parameters, self.client)
         self._send(b"", None, outcome)
 
     def _statement(self, sql: bytes) -> None:
         statement = statements.take_apart(sql)
+        if not statement.first or statement.first == ";":
+            raise WarehouseError(SYNTAX_ERROR, "Syntax error: Empty query")
         output_format = statement.format or self.request.default_format or "TabSeparated"
-        # what is checked is what will run, so that no flaw of our lexer can slip another statement past the check
-        final = statement.into("a pipe", output_format) if statement.streams else sql
-        only_reads = guard.check(self.engine, self.lease.connection, sql, final, statement, self.request.reads_only)
-        if not only_reads:
+        parameters = self.request.parameters
+        permitted = guard.permit(self.engine, self.lease, sql, parameters, self.request.reads_only)
+        writes = permitted.statement
+        if writes is not None:
             self.lease.unchanged = False
         self._read_extra(sql)
-        if statement.streams:
-            if not only_reads:  # its text would take our INTO OUTFILE for data
-                raise WarehouseError(SYNTAX_ERROR, "Syntax error: a statement that writes begins like one that reads")
+        if writes is None and guard.streams(self.lease, statement, output_format):
             self._stream(statement, output_format)
             return
-        roles = guard.roles_to_set(statement, self.user)
-        text = sql
-        if roles is not None:
-            text = guard.set_role(roles).encode()
-        elif statement.words[:2] == ("KILL", "QUERY"):
-            text = guard.selected_by_kill(self.engine, self.lease.connection, sql, self.user, self.request.parameters)
-        connection, parameters = self.lease.connection, self.request.parameters
-        answer, outcome = self._patiently(lambda: execution.run_whole(connection, text, output_format, parameters))
-        if roles is not None:
-            self.lease.roles = roles
-        if statement.first in ("SET", "USE"):
-            self.lease.keep(statement.first, statements.settings_of_set(sql))
+        answer, outcome = execution.run_whole(
+            self.engine, self.lease.connection, permitted.text, output_format, parameters, self.client
+        )
+        if permitted.roles is not None:
+            self.lease.roles = permitted.roles
+        if writes is not None and writes.first in ("SET", "USE"):
+            self.lease.keep(writes)
         has_result = answer or statement.first in _WITH_RESULT
         self._send(answer, output_format if has_result else None, outcome)
-
-    def _patiently(self, task: Callable[[], T]) -> T:
-        """What `task` gives; meanwhile the client is told of its progress, if it wants to be."""
-        if self.progress.wait_seconds is None:
-            return task()
-        return execution.in_background(task, self.progress.wait_seconds, self.progress.tell)
 
     def _stream(self, statement: statements.Statement, output_format: str) -> None:
         connection, parameters = self.lease.connection, self.request.parameters
@@ -202,7 +183,9 @@ class _Query:
             columns = execution.columns(connection, statement.body, statement.selects, parameters) if zones else []
             frames = formats.NativeFrames(revision, columns)
             if not statement.selects:  # chdb streams nothing else by blocks; what these say is one block
-                answer, outcome = execution.run_whole(connection, statement.plain, "Native", parameters)
+                answer, outcome = execution.run_whole(
+                    self.engine, connection, statement.plain, "Native", parameters, self.client
+                )
                 self._send(frames.frame(answer) if answer else b"", output_format, outcome)
                 return
         with execution.ResultStream(self.engine, connection, statement, output_format, parameters, frames) as stream:
@@ -227,7 +210,7 @@ class _Query:
 
     def _pieces(self, stream: execution.ResultStream) -> Iterator[bytes]:
         """The result as it comes. Until its headers are out, the client is told of the progress."""
-        while (piece := stream.read(self._client(), None if self._started else self.progress.wait_seconds)) != b"":
+        while (piece := stream.read(self._socket(), None if self._started else self.progress.wait_seconds)) != b"":
             if piece is None or not self._started:
                 self.progress.tell()
             if piece is not None:
@@ -270,7 +253,7 @@ class _Query:
         self.lease.release()
         self.answer.finish()
 
-    def _client(self) -> socket.socket | None:
+    def _socket(self) -> socket.socket | None:
         """The socket on which to notice that the client has gone, unless it holds the client's next request."""
         return self.wire.sock if self.wire.idle else None
 
@@ -301,17 +284,15 @@ class _Query:
 
     def _read_extra(self, sql: bytes) -> None:
         """Headers that the client sets by settings of the URL, of its session, or of a SETTINGS clause."""
-        zone = statements.setting_of(sql, "session_timezone") or statements.literal(
-            self.settings.text("session_timezone")
-        )
+        zone = statements.setting_of(sql, "session_timezone") or literal(self.settings.text("session_timezone"))
         headers = statements.setting_of(sql, "http_response_headers")
         if headers is None and self.settings.text("http_response_headers") not in ("{}", ""):
-            headers = statements.literal(self.settings.text("http_response_headers"))
+            headers = literal(self.settings.text("http_response_headers"))
         if headers is None and zone == "''":
             return
         self.lease.unchanged = False
         connection = self.lease.connection
-        headers = headers or statements.literal("{}")
+        headers = headers or literal("{}")
         values = connection.run(f"{OWN}SELECT {zone}, {headers}", "JSONCompactEachRow").bytes()
         name, text = json.loads(values)
         given = {"headers": text}  # as a parameter: CAST reads no Map out of a text, a setting's reader does
@@ -329,6 +310,19 @@ def _distinct(pairs: list[tuple[str, str]]) -> dict[str, str]:
     if len({name for name, _ in pairs}) < len(pairs):
         raise WarehouseError(BAD_ARGUMENTS, "There are duplicate entries in the `additional_http_headers` setting")
     return dict(pairs)
+
+
+def _head(start: bytes, pieces: Iterator[bytes]) -> tuple[bytes, statements.Insert | None]:
+    """`start` and as much of the body as shows whether it is an INSERT with data, and that INSERT: no more, because a
+    client may take its time with the data."""
+    while True:
+        insert = statements.find_insert(start)
+        if (insert is not None and insert.whole) or len(start) >= _HEAD_BYTES:
+            return start, insert
+        piece = next(pieces, b"")
+        if not piece:
+            return start, insert
+        start += piece
 
 
 def _collect(start: bytes, pieces: Iterator[bytes], most: int) -> bytes:

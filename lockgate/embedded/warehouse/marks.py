@@ -13,7 +13,8 @@ from urllib.parse import quote
 
 from lockgate import names
 from lockgate.embedded.warehouse.errors import NOT_IMPLEMENTED, WarehouseError
-from lockgate.embedded.warehouse.statements import Token, literal, tokens
+from lockgate.embedded.warehouse.lexer import literal
+from lockgate.embedded.warehouse.statements import Canonical
 
 SETTING = "stream_like_engine_insert_queue"
 OWN = f"/* {SETTING} */ "  # begins statements of the server's own; clients cannot write it
@@ -25,10 +26,14 @@ _QUOTA_KEY = f"decodeURLComponent(regexpExtract(Settings['{SETTING}'], {_PATTERN
 _QUERY_ID = f"regexpExtract(Settings['{SETTING}'], {_PATTERN}, 3)"
 
 
-# what `Statement.into` adds to a text, taken out again; a FORMAT of the client's own stands there without quotes
-_OUTFILE = r"'\nINTO OUTFILE \'[^\']*/pipes/[0-9]+\' APPEND (?:(FORMAT \\w+ )|FORMAT `\\w+` )'"
+# What our server adds to a text, so that it goes through a pipe (`statements`), taken out again. A FORMAT of the client's
+# own stands behind an OUTFILE without quotes.
+_OUTFILE = r"'\nINTO OUTFILE \'/dev/fd/[0-9]+\' APPEND (?:(FORMAT \\w+ )|FORMAT `\\w+` )'"
 _BLANK = r"'^/\\*\\*/(\\s)'"
+_FILE_SETTINGS = "engine_file_skip_empty_files = 0, max_block_size = [0-9]+"
+_INFILE = rf"'FROM INFILE \'/dev/fd/[0-9]+\' |, {_FILE_SETTINGS}|SETTINGS {_FILE_SETTINGS} '"
 _QUERY = f"replaceRegexpOne(replaceRegexpOne(query, {_OUTFILE}, '\\\\1'), {_BLANK}, '\\\\1')"
+_QUERY = f"replaceRegexpAll({_QUERY}, {_INFILE}, '')"
 
 
 def _with_true_names(table: str, condition: str) -> str:
@@ -63,27 +68,18 @@ def running(user: str | None) -> str:
     return f"({_with_true_names('system.processes', whose)})"
 
 
-def kill_condition(sql: bytes) -> tuple[bytes, bytes]:
-    """The condition of `KILL QUERY WHERE condition [SYNC|ASYNC|TEST] [FORMAT name]`, and what follows it.
+def kill_condition(statement: Canonical) -> tuple[bytes, bytes]:
+    """The condition of `KILL QUERY WHERE condition SYNC|ASYNC|TEST [FORMAT name]`, and what follows it.
 
     Raises WarehouseError for another form (ON CLUSTER).
     """
-    found = list(tokens(sql))
-    while found and found[-1].text == b";":
-        found.pop()
-    if len(found) < 4 or found[2].upper != "WHERE":
+    if statement.words(3)[2] != "WHERE":
         raise WarehouseError(NOT_IMPLEMENTED, "KILL QUERY is supported with WHERE only, not ON CLUSTER")
-    last = _end_of_condition(found)
-    return sql[found[2].end : found[last - 1].end], sql[found[last - 1].end : found[-1].end]
-
-
-def _end_of_condition(found: list[Token]) -> int:
-    end = len(found)
-    if found[-2].upper == "FORMAT" and found[-2].depth == 0:
-        end -= 2
-    if found[end - 1].upper in ("SYNC", "ASYNC", "TEST"):
-        end -= 1
-    return max(end, 4)
+    found = statement.tokens
+    last = len(found) - 1
+    while last > 3 and not (found[last].upper in ("SYNC", "ASYNC", "TEST") and found[last].depth == 0):
+        last -= 1
+    return statement.text[found[2].end : found[last].start], statement.text[found[last].start :]
 
 
 def kill(engine_ids: list[str], user: str | None, tail: bytes) -> bytes:

@@ -29,7 +29,6 @@ from lockgate.embedded.warehouse.handler import QueryHandler
 from lockgate.embedded.warehouse.http import IDLE_SECONDS, BadRequestError, Head, Response, Wire
 from lockgate.embedded.warehouse.sessions import Sessions
 
-MAX_QUERIES = 100  # at once; a server's max_concurrent_queries
 _DRAIN_BYTES, _DRAIN_SECONDS = 64 << 20, 5.0  # of a body that an error left unread, so that the error can arrive
 
 logger = logging.getLogger(__name__)
@@ -99,15 +98,19 @@ class Server:
             clean = self._changed.wait_for(lambda: self._running == 0, deadline)
         if not clean:
             self._engine.end_all()
+            self._shut_clients(socket.SHUT_RD)  # an insert may be waiting for data
             with self._changed:
                 self._changed.wait_for(lambda: self._running == 0, 10.0)
+        self._shut_clients(socket.SHUT_RDWR)
+        self._sessions.close()
+        return clean
+
+    def _shut_clients(self, how: int) -> None:
         with self._changed:
             clients = list(self._clients)
         for client in clients:
             with contextlib.suppress(OSError):
-                client.shutdown(socket.SHUT_RDWR)
-        self._sessions.close()
-        return clean
+                socket.socket.shutdown(client, how)  # of a TLS connection the bare one beneath
 
     def _converse(self, client: socket.socket, tls: ssl.SSLContext | None) -> None:
         try:
@@ -191,11 +194,9 @@ class Server:
         with self._changed:
             if self._stopping:
                 raise WarehouseError(ABORTED, "Server is shutting down")
-            if self._running >= MAX_QUERIES:
-                raise WarehouseError(
-                    TOO_MANY_SIMULTANEOUS_QUERIES,
-                    f"Too many simultaneous queries. Maximum: {MAX_QUERIES}",
-                )
+            most = self._engine.limits.queries
+            if self._running >= most:
+                raise WarehouseError(TOO_MANY_SIMULTANEOUS_QUERIES, f"Too many simultaneous queries. Maximum: {most}")
             self._running += 1
         try:
             yield

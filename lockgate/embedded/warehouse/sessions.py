@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from lockgate.embedded.warehouse import marks
+from lockgate.embedded.warehouse import marks, parsing
 from lockgate.embedded.warehouse.access import User
 from lockgate.embedded.warehouse.engine import Connection, Engine, set_role, use
 from lockgate.embedded.warehouse.errors import SESSION_IS_LOCKED, SESSION_NOT_FOUND, WarehouseError
+from lockgate.embedded.warehouse.lexer import literal
 from lockgate.embedded.warehouse.protocol import HTTP_SETTINGS, Request
-from lockgate.embedded.warehouse.statements import literal
+from lockgate.embedded.warehouse.statements import Canonical
 
 
 @dataclass
@@ -25,11 +26,14 @@ class Lease:
     """A connection, prepared: roles, database and settings of the request are on. Remembers what it changed."""
 
     connection: Connection
+    user: User
     roles: tuple[str, ...]  # those that are on now
     applied: dict[str, str] = field(default_factory=dict)  # settings of the last request
     before: dict[str, str] = field(default_factory=dict)  # their values without a request's
     home: str | None = None  # the session's own database while a request has another
+    lasting: bool = False  # a session's
     unchanged: bool = True  # by a request without a session
+    plain: bool = True  # no setting of the parser's was ever touched
     has_settings: bool = False  # its own, by SET
     give_up: Callable[[], None] = lambda: None
     made_for_it: list[str] = field(default_factory=list)  # statements that take away what the request brought
@@ -60,6 +64,7 @@ class Lease:
         changed = {name: value for name, value in request.settings.items() if self.applied.get(name) != value}
         restored = {name: self.before[name] for name in self.applied if name not in request.settings}
         pairs = {**restored, **changed}
+        self.plain = self.plain and parsing.SETTINGS.isdisjoint(request.settings)
         if roles != self.roles or statements:
             statements.append(set_role(roles))
         if pairs:
@@ -84,16 +89,24 @@ class Lease:
         row = self.connection.run(f"{marks.OWN}SELECT [{values}]", "JSONCompactColumns").bytes()
         return [str(value) for value in json.loads(row)[0][0]]
 
-    def keep(self, first: str, names: frozenset[str]) -> None:
-        """The client has said USE, or has SET `names` itself: that is the session's own from now on. What came with the
+    def keep(self, statement: Canonical) -> None:
+        """The client has said USE, or has SET settings itself: that is the session's own from now on. What came with the
         URL of the same request is not."""
-        if first == "USE":
+        if statement.first == "USE":
             self.home = None
             return
+        names = statement.settings
         self.has_settings = True
+        self.plain = self.plain and parsing.SETTINGS.isdisjoint(names)
         for name in [*self.applied] if "profile" in names else names:
             self.applied.pop(name, None)
             self.before.pop(name, None)
+
+    def number(self, name: str, default: int) -> int:
+        """The value of the setting `name` now; `default` is a fresh connection's."""
+        if not self.lasting and name not in self.applied:
+            return default
+        return int(self._values([name])[0])
 
     def http_settings(self, request: Request) -> dict[str, str]:
         """Values of HTTP_SETTINGS: the request's, and in a session also those that it set itself."""
@@ -125,21 +138,23 @@ class Sessions:
         roles = request.roles or user.roles
         user.may_take(roles)
         if request.session_id is None:
-            lease = Lease(self._engine.take(roles), roles)
+            lease = Lease(self._engine.take(user, roles), user, roles)
             lease.give_up = lambda: self._engine.give_back(lease.connection, lease.unchanged)
             now, borrowed = roles, False
         else:
             key = (user.name, request.session_id)
-            session = self._claim(key, request, roles)
+            session = self._claim(key, request, user, roles)
             lease = session.lease
             lease.give_up = lambda: self._leave(key, session, request)
             now, borrowed = roles if request.roles else lease.roles, True
+        give_up = lease.give_up
         try:
             lease.prepare(request, now, borrowed)
             self._engine.mark(lease.connection, user.name, request.quota_key, request.query_id)
             yield lease
         finally:
-            lease.release()
+            if lease.give_up is give_up:  # else it was released, and may be another request's already
+                lease.release()
 
     def _leave(self, key: tuple[str, str], session: _Session, request: Request) -> None:
         with self._lock:
@@ -150,7 +165,7 @@ class Sessions:
                 return
         self._engine.give_back(session.lease.connection)
 
-    def _claim(self, key: tuple[str, str], request: Request, roles: tuple[str, ...]) -> _Session:
+    def _claim(self, key: tuple[str, str], request: Request, user: User, roles: tuple[str, ...]) -> _Session:
         with self._lock:
             session = self._sessions.get(key)
             if session is not None and session.busy:
@@ -163,7 +178,9 @@ class Sessions:
                 self._engine.give_back(session.lease.connection)
             if request.session_check:
                 raise WarehouseError(SESSION_NOT_FOUND, f"Session {key[1]} not found")
-            session = _Session(Lease(self._engine.take(roles), roles), request.session_seconds)
+            session = _Session(
+                Lease(self._engine.take(user, roles), user, roles, lasting=True), request.session_seconds
+            )
             self._sessions[key] = session
             return session
 

@@ -1,62 +1,18 @@
 """Where a statement's parts lie in its text: the data of an INSERT, the FORMAT at the end, the first words.
 
-Belongs here: a lexer of ClickHouse SQL and pure questions about tokens. Does not: what a statement *is* or may do; the
-engine's own parser (`Engine.classify`) says that. The lexer is needed because the engine does not tell offsets.
+Belongs here: pure questions about tokens, needed because the engine does not tell offsets. Does not: what a statement
+*is* or may do; the engine's own parser says that (`parsing`).
 """
 
 from __future__ import annotations
 
 import itertools
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from lockgate.embedded.warehouse.errors import SYNTAX_ERROR, WarehouseError
-
-_TOKEN = re.compile(
-    rb"""
-    (?P<space>\s+ | --[^\n]*(?:\n|\Z) | \#[ !][^\n]*(?:\n|\Z) | /\*.*?(?:\*/|\Z))
-  | (?P<string>'(?:[^'\\]|\\.|'')*(?:'|\Z))
-  | (?P<quoted>"(?:[^"\\]|\\.|"")*(?:"|\Z) | `(?:[^`\\]|\\.|``)*(?:`|\Z))
-  | (?P<heredoc>\$(?P<tag>\w*)\$.*?\$(?P=tag)\$)
-  | (?P<word>[A-Za-z_][A-Za-z0-9_$]*)
-  | (?P<number>[0-9][0-9A-Za-z_.]*)
-  | (?P<other>.)
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-_OPEN, _CLOSE = frozenset(b"([{"), frozenset(b")]}")
-
-
-@dataclass(frozen=True)
-class Token:
-    kind: str  # string | quoted | heredoc | word | number | other
-    text: bytes
-    start: int
-    end: int
-    depth: int  # of brackets around it; a bracket itself counts as outside
-
-    @property
-    def upper(self) -> str:
-        """The word in capitals; empty for what is no bare word."""
-        return self.text.decode("latin-1").upper() if self.kind == "word" else ""
-
-
-def tokens(sql: bytes) -> Iterator[Token]:
-    """The tokens of `sql`, comments and space left out, lazily: data behind an INSERT is never looked at."""
-    depth = 0
-    for match in _TOKEN.finditer(sql):
-        kind = match.lastgroup or "other"
-        if kind == "tag":
-            kind = "heredoc"
-        if kind == "space":
-            continue
-        text = match.group()
-        if kind == "other" and text[0] in _CLOSE:
-            depth = max(0, depth - 1)
-        yield Token(kind, text, match.start(), match.end(), depth)
-        if kind == "other" and text[0] in _OPEN:
-            depth += 1
+from lockgate.embedded.warehouse.lexer import Token, identifier, literal, tokens, value_of
 
 
 @dataclass(frozen=True)
@@ -67,6 +23,13 @@ class Insert:
     format: str
     data_at: int
     reads_input: bool  # INSERT … SELECT … FROM input('…')
+    whole: bool  # whatever text may follow, it is data
+
+    @property
+    def head(self) -> bytes:
+        """The statement without its data."""
+        name = self.format if self.format.isidentifier() else identifier(self.format)
+        return self.sql + b"FORMAT " + name.encode()
 
 
 def find_insert(text: bytes) -> Insert | None:
@@ -88,9 +51,10 @@ def find_insert(text: bytes) -> Insert | None:
             if selects and not reads_input:
                 return None
             name = token.text.decode("latin-1").strip('`"')
-            return Insert(text[: previous.start], name, _data_start(text, token.end, name), selects)
+            data_at = _data_start(text, token.end, name)
+            return Insert(text[: previous.start], name, data_at, selects, data_at < len(text) or text.endswith(b"\n"))
         if word == "VALUES" and not selects:
-            return Insert(text[: token.start], "Values", token.end, False)
+            return Insert(text[: token.start], "Values", token.end, False, token.end < len(text))
         if (word == "FROM" and not selects) or token.text == b";":
             return None  # FROM INFILE; several statements
         selects = selects or word in ("SELECT", "WITH")
@@ -141,6 +105,9 @@ def _data_start(text: bytes, position: int, format_name: str) -> int:
     return position
 
 
+_READING = frozenset({"SELECT", "WITH", "SHOW", "DESCRIBE", "DESC", "EXISTS", "EXPLAIN", "FROM", "("})
+
+
 @dataclass(frozen=True)
 class Statement:
     """A statement without data, taken apart: `body` + [FORMAT `format`] + [`tail`: the SETTINGS behind it]."""
@@ -148,22 +115,12 @@ class Statement:
     body: bytes
     format: str | None
     tail: bytes
-    words: tuple[str, ...]  # its first words in capitals, at most three
-    into_outfile: bool
-    from_infile: bool
-    parallel: bool
-    inserts: bool  # behind a WITH
-    arguments: tuple[str, ...]  # of SET ROLE and the like: the tokens behind the first two words, as written
-
-    @property
-    def first(self) -> str:
-        return self.words[0] if self.words else ""
+    first: str  # its first word in capitals, or its first token
 
     @property
     def streams(self) -> bool:
         """Whether it is one of the statements whose result the engine can write somewhere: `… INTO OUTFILE`."""
-        reading = {"SELECT", "WITH", "SHOW", "DESCRIBE", "DESC", "EXISTS", "EXPLAIN", "FROM", "("}
-        return self.first in reading and not (self.first == "WITH" and self.inserts)
+        return self.first in _READING
 
     def into(self, path: str, format_name: str) -> bytes:
         """The statement, writing its result in `format_name` into `path` of the engine's machine.
@@ -192,24 +149,16 @@ def take_apart(sql: bytes) -> Statement:
     while found and found[-1].text == b";":
         found.pop()
     end = found[-1].end if found else 0
-    words = tuple(token.upper or token.text.decode("latin-1") for token in found[:3])
-    pairs = {(a.upper, b.upper) for a, b in itertools.pairwise(found) if a.depth == b.depth == 0}
+    first = (found[0].upper or found[0].text.decode("latin-1")) if found else ""
     at = _format_clause(found)
-    flags = (
-        ("INTO", "OUTFILE") in pairs,
-        ("FROM", "INFILE") in pairs,
-        ("PARALLEL", "WITH") in pairs,
-        ("INSERT", "INTO") in pairs,
-    )
-    arguments = tuple(token.text.decode("latin-1") for token in found[2:]) if words[:1] == ("SET",) else ()
     if at is None:
-        return Statement(sql[:end], None, b"", words, *flags, arguments)
+        return Statement(sql[:end], None, b"", first)
     name = found[at + 1]
     tail = sql[name.end : end].strip()
-    return Statement(sql[: found[at].start], name.text.decode("latin-1").strip('`"'), tail, words, *flags, arguments)
+    return Statement(sql[: found[at].start], name.text.decode("latin-1").strip('`"'), tail, first)
 
 
-def _format_clause(found: list[Token]) -> int | None:
+def _format_clause(found: Sequence[Token]) -> int | None:
     """The index of the last FORMAT of the outermost level that only a name, or a name and SETTINGS, follows."""
     for index in range(len(found) - 2, -1, -1):
         token, name = found[index], found[index + 1]
@@ -219,6 +168,81 @@ def _format_clause(found: list[Token]) -> int | None:
         if after is None or after.upper == "SETTINGS":
             return index
     return None
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """One statement as the engine's formatter writes it: without comments, keywords and quotes in one form only."""
+
+    text: bytes
+    tokens: tuple[Token, ...]
+
+    @classmethod
+    def of(cls, text: bytes) -> Canonical:
+        return cls(text, tuple(tokens(text)))
+
+    @property
+    def first(self) -> str:
+        return self.words(1)[0]
+
+    def words(self, count: int) -> tuple[str, ...]:
+        """The first `count` words in capitals; another token is an empty one."""
+        return (*(token.upper for token in self.tokens[:count]), *[""] * (count - len(self.tokens)))
+
+    @property
+    def reads(self) -> bool:
+        return self.first in _READING or self.first == "CHECK" or self.text.startswith(b"(")
+
+    def find(self, *words: str, depth: int | None = 0) -> int | None:
+        """The index of the first of these words, one behind the other (a symbol stands for itself); `depth` None: any."""
+        found = self.find_all(*words)
+        return next((index for index in found if depth is None or self.tokens[index].depth == depth), None)
+
+    def find_all(self, *words: str) -> Iterator[int]:
+        """The indexes of these words, one behind the other, at any depth."""
+        length = len(words)
+        for index, symbol in enumerate(self.symbols):
+            if symbol == words[0] and self.symbols[index : index + length] == words:
+                yield index
+
+    @cached_property
+    def symbols(self) -> tuple[str, ...]:
+        return tuple(token.upper or token.text.decode("latin-1") for token in self.tokens)
+
+    @property
+    def settings(self) -> frozenset[str]:
+        """The names to which `SET a = …, b = …` gives values; of any other statement nothing that matters."""
+        pairs = itertools.pairwise(self.tokens)
+        return frozenset(name.text.decode("latin-1").strip('`"') for name, after in pairs if after.text == b"=")
+
+    @property
+    def without_format(self) -> bytes:
+        at = _format_clause(self.tokens)
+        return self.text if at is None else self.text[: self.tokens[at].start]
+
+    def name_at(self, index: int) -> str:
+        """The token at `index` without quotes; empty beyond the end."""
+        return self.tokens[index].text.decode("latin-1").strip("`\"'") if index < len(self.tokens) else ""
+
+    def arguments(self, index: int) -> tuple[tuple[Token, ...], int]:
+        """The tokens within the brackets that open at `index`, and the index behind them; nothing if none opens there."""
+        if index >= len(self.tokens) or self.tokens[index].text != b"(":
+            return (), index
+        depth = self.tokens[index].depth
+        end = next(i for i in range(index + 1, len(self.tokens)) if self.tokens[i].depth == depth)
+        return self.tokens[index + 1 : end], end + 1
+
+
+def from_file(insert: Canonical, path: str, settings: Mapping[str, str]) -> bytes:
+    """`INSERT … FORMAT x` (as the formatter writes it) that takes its data from `path`, under `settings` whatever its own."""
+    after = tuple(_after_target(iter(insert.tokens[1:])))
+    form = insert.tokens[_format_clause(insert.tokens) or 0].start
+    own = next((token.start for token in after if token.upper == "SETTINGS" and token.depth == 0), None)
+    at = form if own is None else own
+    listed = ", ".join(f"{name} = {value}" for name, value in settings.items()).encode()
+    head = insert.text[:at] + b"FROM INFILE " + literal(path).encode() + b" "
+    clause = b"SETTINGS " + listed if own is None else insert.text[own:form].rstrip() + b", " + listed
+    return head + clause + b" " + insert.text[form:]
 
 
 def setting_of(sql: bytes, name: str) -> str | None:
@@ -232,12 +256,6 @@ def setting_of(sql: bytes, name: str) -> str | None:
     return None
 
 
-def settings_of_set(sql: bytes) -> frozenset[str]:
-    """The names to which `SET a = …, b = …` gives values; of any other statement nothing that matters."""
-    pairs = itertools.pairwise(tokens(sql))
-    return frozenset(name.text.decode("latin-1").strip('`"') for name, after in pairs if after.text == b"=")
-
-
 @dataclass(frozen=True)
 class InputCall:
     """Where `input('structure')` stands in an INSERT, and the structure: a list of columns and types."""
@@ -247,25 +265,12 @@ class InputCall:
     structure: str
 
 
-def find_input(sql: bytes) -> InputCall | None:
-    """The first `input('…')` of `sql`."""
-    for name, bracket, text, closing in _fours(list(tokens(sql))):
-        is_call = (name.text.lower(), bracket.text, text.kind, closing.text) == (b"input", b"(", "string", b")")
-        if is_call and name.kind == "word":
-            inner = text.text[1:-1].decode().replace("\\'", "'").replace("''", "'").replace("\\\\", "\\")
-            return InputCall(name.start, closing.end, inner)
-    return None
-
-
-def _fours(found: list[Token]) -> Iterator[tuple[Token, Token, Token, Token]]:
-    return zip(found, found[1:], found[2:], found[3:], strict=False)
-
-
-def literal(value: str) -> str:
-    """`value` as a ClickHouse string literal."""
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def identifier(name: str) -> str:
-    """`name` as a quoted ClickHouse identifier."""
-    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+def find_input(insert: Canonical) -> InputCall | None:
+    """The first `input('…')` of `insert`."""
+    at = insert.find("INPUT", "(", depth=None)
+    if at is None:
+        return None
+    inner, behind = insert.arguments(at + 1)
+    if len(inner) != 1 or inner[0].kind != "string":
+        return None
+    return InputCall(insert.tokens[at].start, insert.tokens[behind - 1].end, value_of(inner[0]))

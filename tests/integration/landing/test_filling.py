@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from lockgate.contracts import Attribute, Contract
 from lockgate.landing.filling import Counts, Day, Filler, FillFailedError
+from lockgate.landing.raw_bytes import let_go_of_raw
 from lockgate.landing.tables import ensure_tables
 from lockgate.ledger.builds import Builds
 from lockgate.ledger.fills import Fills
@@ -103,9 +104,8 @@ def test_what_lands_by_the_new_contract_is_left_alone(coloured: Stream) -> None:
 def test_without_its_bytes_the_rest_of_the_event_tells(coloured: Stream) -> None:
     coloured.produce([event(400, size=9)])  # landed by the new contract: no `size` in its rest
     coloured.land()
-    coloured.warehouse.command(
-        f"ALTER TABLE staging_raw.{coloured.name} UPDATE _raw = '' WHERE 1", settings={"mutations_sync": 1}
-    )
+    gone = datetime.now(UTC) + coloured.contract.retention.raw + timedelta(hours=1)
+    assert let_go_of_raw(coloured.warehouse, coloured.contract, gone) == 9
     coloured.warehouse.command(
         f"ALTER TABLE staging_raw.{coloured.name} UPDATE _extra = map() WHERE event_id IN ('e0', 'e300', 'e400')",
         settings={"mutations_sync": 1},

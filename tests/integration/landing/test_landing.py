@@ -313,10 +313,10 @@ def test_old_timestamps_of_a_producer_do_not_make_rows_expire(stream: Stream) ->
 def test_another_retention_is_followed_by_a_table_that_exists(stream: Stream) -> None:
     stream.produce([event(1)])
     stream.land()
-    longer = stream.contract.retention.model_copy(update={"raw": timedelta(days=77), "rows": timedelta(days=5000)})
+    longer = stream.contract.retention.model_copy(update={"extra": timedelta(days=77), "rows": timedelta(days=5000)})
     stream.lander().land([stream.contract.model_copy(update={"retention": longer})])
     made = stream.value(
         "SELECT create_table_query FROM system.tables WHERE database = 'staging_raw' AND name = '{name}'"
     )
     expiries = [int(seconds) // 86_400 for seconds in re.findall(r"toIntervalSecond\((\d+)\)", made)]
-    assert expiries == [365, 77, 5000]  # of the rest of the event, its raw bytes, the row
+    assert expiries == [77, 5000]  # of what no column holds, of the row

@@ -16,7 +16,8 @@ from lockgate.landing.quarantine import NothingQuarantinedError, Quarantine
 from lockgate.landing.selection import Selection
 from lockgate.ledger.builds import Builds
 from lockgate.ledger.discards import Discards, OvertakenError
-from lockgate.ledger.replays import Replays
+from lockgate.ledger.replays import Counted, Replays
+from lockgate.ledger.swaps import FilledMeanwhileError
 from tests.integration.landing.streams import Stream, event
 from tests.integration.landing.test_replay import ALWAYS, exceptions, forget
 
@@ -128,6 +129,31 @@ def test_a_replay_of_what_does_not_fit_yet_changes_nothing(stream: Stream, lockg
     assert "landed 17 → 17, quarantined 3 → 3" in shown.output
     assert reasons(stream) == {"not_json": 1, "wrong_type:amount": 2}
     assert lockgate("quarantine", "replay", "--stream", stream.name, "--reason", "missing:id").exit_code == 1
+
+
+def test_copies_of_before_a_fill_are_not_swapped_in(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    land_good_and_bad(stream)
+    counted = Replays.counted
+
+    def fill(replays: Replays, done: Counted) -> None:
+        counted(replays, done)
+        with stream.postgres.transaction() as connection:
+            connection.execute(
+                "INSERT INTO fill (stream, attribute, partition, definition, hours, filled_by)"
+                " VALUES (%s, 'a', 'p', '', '{}', '')",
+                (stream.name,),
+            )
+
+    chosen = Selection(stream.name, "wrong_type")
+    with monkeypatch.context() as patch:
+        patch.setattr(Replays, "counted", fill)
+        with pytest.raises(FilledMeanwhileError, match="attribute 'a'"):
+            stream.replayer(contract=corrected(stream)).quarantined(chosen)
+    assert (stream.visible(), exceptions(stream)) == ((17, 17), {})
+    with stream.postgres.transaction() as connection:
+        connection.execute("UPDATE fill SET finished_at = now() WHERE stream = %s", (stream.name,))
+    assert stream.replayer(contract=corrected(stream)).quarantined(chosen).replay.state == "verified"
+    assert stream.visible() == (19, 19)
 
 
 def test_a_discard_is_signed_counted_and_outlives_replays(stream: Stream, lockgate: Command) -> None:

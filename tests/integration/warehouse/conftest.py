@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import os
 import re
@@ -16,6 +17,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+import yaml
 
 from lockgate.embedded.warehouse import write_users_file
 
@@ -88,14 +90,25 @@ class RunningWarehouse:
         return self.process.wait(timeout)
 
 
-def start(folder: Path, port: int = 0, *more: str) -> RunningWarehouse:
-    """Start a warehouse over `folder` (`more`: arguments), waiting until it answers."""
+def entry(user: str, *roles: str, **more: object) -> dict[str, object]:
+    """A user of the users file, whose password is the name and `-secret`."""
+    return {"password_sha256": hashlib.sha256(f"{user}-secret".encode()).hexdigest(), "roles": list(roles), **more}
+
+
+def start(folder: Path, port: int = 0, *options: str, more: dict[str, Any] | None = None) -> RunningWarehouse:
+    """Start a warehouse over `folder`, waiting until it answers.
+
+    `options`: of its command line. `more`: added to the default users file, e.g. {"roles": {"x": […]}, "users": {…}}.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     users, log = folder / "users.yaml", folder / "log"
     write_users_file(users, {user: f"{user}-secret" for user in USERS})
+    if more:
+        content = yaml.safe_load(users.read_text())
+        users.write_text(yaml.safe_dump({**more, **{key: {**content[key], **more.get(key, {})} for key in content}}))
     begun = time.monotonic()
     with log.open("wb") as output:
-        arguments = ["--data", str(folder / "data"), "--port", str(port), "--users", str(users), *more]
+        arguments = ["--data", str(folder / "data"), "--port", str(port), "--users", str(users), *options]
         process = subprocess.Popen(
             [sys.executable, "-m", "lockgate.embedded.warehouse", *arguments],
             stdout=output,

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from py4j import java_gateway, protocol
 from py4j.java_gateway import GatewayParameters, JavaGateway, launch_gateway
 
 from lockgate.embedded.jars import JarSet, ensure_jars, read_list
@@ -49,9 +50,13 @@ def jvm_with_driver() -> Iterator[Any]:
         return_proc=True,
     )
     gateway = JavaGateway(gateway_parameters=GatewayParameters(port=port, auto_convert=True))
+    # Once a Spark session was made in this process, pyspark reads every error of every JVM as one of Spark's, and fails
+    # on ours: for as long as this JVM lives, py4j's own function is in its place.
+    sparks, java_gateway.get_return_value = java_gateway.get_return_value, protocol.get_return_value
     try:
         yield gateway.jvm
     finally:
+        java_gateway.get_return_value = sparks
         gateway.shutdown()
         process.kill()  # the driver's threads would keep it alive
         process.wait(20)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -58,6 +59,12 @@ def tables(warehouse: RunningWarehouse) -> Iterator[RunningWarehouse]:
         ("platform", "GRANT SELECT ON *.* TO default", False),
         ("platform", "GRANT platform TO analyst", False),
         ("platform", "ALTER USER default IDENTIFIED BY 'x'", False),
+        ("platform", "CREATE ROW POLICY p ON marts.t USING 1 TO analyst", False),
+        ("platform", "CREATE QUOTA q FOR INTERVAL 1 hour MAX queries 1 TO analyst", False),
+        ("platform", "CREATE SETTINGS PROFILE s SETTINGS max_threads = 1 TO analyst", False),
+        ("analyst", "GRANT platform TO analyst", False),
+        ("transform", "ALTER TABLE intermediate.t DELETE WHERE a = 9", True),
+        ("analyst", "KILL MUTATION WHERE 1", True),  # of nothing that is theirs
     ],
 )  # fmt: skip
 def test_grants_are_enforced(tables: RunningWarehouse, user: str, sql: str, allowed: bool) -> None:
@@ -85,6 +92,16 @@ def test_grants_are_enforced(tables: RunningWarehouse, user: str, sql: str, allo
         "FORMAT CSV\n1",
         "INSERT INTO mine SELECT 1 FROM input('a UInt8'); SET ROLE platform; SELECT 1 FORMAT CSV\n1",
         "SELECT 1 FORMAT CSV SETTINGS max_threads = 1; SET ROLE platform",
+        "\u00a0SET ROLE platform",
+        "\ufeffSET ROLE platform",
+        "// a comment\nSET ROLE platform",
+        "/* /* */ SELECT 1 */ SET ROLE platform",
+        "; SET ROLE platform",
+        "SELECT ‘ FORMAT CSV SETTINGS x = ‘; SET ROLE platform",
+        "\u3000INSERT INTO mine FORMAT CSV; SET ROLE platform",
+        "SELECT $a b$ FORMAT CSV SETTINGS max_threads = 1; SET ROLE platform -- $a b$",
+        "SELECT $é$ FORMAT CSV SETTINGS max_threads = 1; SET ROLE platform -- $é$",
+        "SELECT 1 SETTINGS mutations_sync = 1 FORMAT CSV SETTINGS max_threads = 1; SET ROLE platform",
     ],
 )
 def test_no_way_to_anothers_role(tables: RunningWarehouse, sql: str) -> None:
@@ -94,6 +111,16 @@ def test_no_way_to_anothers_role(tables: RunningWarehouse, sql: str) -> None:
     answer = tables.request("SELECT * FROM marts.t", user="analyst", session_id=session)
     assert answer.status == 403, answer.text
     assert tables.request("SELECT * FROM marts.t", user="analyst").status == 403
+
+
+@pytest.mark.parametrize("dialect", ["kusto", "prql"])
+def test_there_is_one_dialect(tables: RunningWarehouse, dialect: str) -> None:
+    allowed: dict[str, Any] = {f"allow_experimental_{dialect}_dialect": 1}
+    for answer in (
+        tables.request(f"SET dialect = '{dialect}'", user="analyst", session_id=dialect, **allowed),
+        tables.request("SELECT 1", user="analyst", session_id=dialect, dialect=dialect, **allowed),
+    ):
+        assert answer.headers["x-clickhouse-exception-code"] == "452", answer.text
 
 
 def test_a_role_of_ones_own_can_be_taken_and_left(tables: RunningWarehouse) -> None:

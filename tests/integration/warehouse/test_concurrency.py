@@ -1,4 +1,4 @@
-"""Sixteen clients at once, reading and inserting: every answer right, every row there, nothing growing."""
+"""Sixty-four clients at once, reading and inserting: every answer right, every row there, nothing growing."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import psutil
 
 from .conftest import RunningWarehouse
 
-CLIENTS, SECONDS, ROWS = 16, 20.0, 500
+CLIENTS, SECONDS, ROWS = 64, 20.0, 500
 
 
-def test_sixteen_clients_for_twenty_seconds(warehouse: RunningWarehouse, database: str) -> None:
+def test_sixty_four_clients_for_twenty_seconds(warehouse: RunningWarehouse, database: str) -> None:
     warehouse.ask(f"CREATE TABLE {database}.t (client UInt8, n UInt64) ENGINE = MergeTree ORDER BY (client, n)")
     process = psutil.Process(warehouse.process.pid)
     done = [0] * CLIENTS

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from lockgate.contracts import Contract, load_contracts
-from lockgate.landing.extraction import columns, detail, extracted, reason, trees
+from lockgate.contracts import FORMATS, Contract, load_contracts
+from lockgate.landing.decoders import DECODERS
+from lockgate.landing.decoders.json import trees
+from lockgate.landing.extraction import columns, detail, extra, extracted, needed, reason
 from lockgate.settings import ROOT
 
 CONTRACTS = load_contracts(ROOT / "contracts")
@@ -27,7 +29,7 @@ def engine() -> Iterator[Any]:
 
 
 def land(engine: Any, contract: Contract, raw: str | bytes | None) -> dict[str, Any]:
-    """One event through both steps, as the views of landing.tables chain them: columns, `_extra`, `reason`, `detail`."""
+    """One event through all steps, as the views of landing.tables chain them: `reason`, `detail`, columns, `_extra`."""
     value = "NULL" if raw is None else f"unhex('{(raw.encode() if isinstance(raw, str) else raw).hex()}')"
     event = f"SELECT {value}::Nullable(String) AS _raw, toDateTime64('{ARRIVED}', 3, 'UTC') AS _kafka_timestamp"
     steps = ", ".join(f"{expression} AS {alias}" for alias, expression in extracted(contract))
@@ -35,7 +37,8 @@ def land(engine: Any, contract: Contract, raw: str | bytes | None) -> dict[str, 
     first = f"WITH {steps} SELECT _raw, _kafka_timestamp, {names} FROM ({event})"
     judged = f"SELECT *, {reason(contract)} AS reason FROM ({first})"
     landed = ", ".join(f"{expression} AS {name}" for name, expression in columns(contract))
-    sql = f"SELECT reason, {detail(contract)} AS detail, _extra, {landed} FROM ({judged})"
+    landing = f"SELECT reason, {detail(contract)} AS detail, {landed}, ifNull(_raw, '') AS _raw FROM ({judged})"
+    sql = f"SELECT * EXCEPT _raw, {extra(contract)} AS _extra FROM ({landing})"
     row: dict[str, Any] = json.loads(str(engine.query(sql, "JSONEachRow")), parse_float=Decimal)
     return row
 
@@ -62,6 +65,12 @@ def test_an_event_lands_with_its_columns(engine: Any) -> None:
 def test_what_no_contract_names_is_kept_beside(engine: Any) -> None:
     row = github(engine, actor={"id": 5, "avatar": "x"}, public=True, new_thing=[1, {"a": 2}])
     assert row["_extra"] == {"actor": '{"id":5,"avatar":"x"}', "public": "true", "new_thing": '[1,{"a":2}]'}
+
+
+def test_what_a_column_lacks_is_kept_beside_too(engine: Any) -> None:
+    """Of an event that landed before its contract had the column; what is there and says nothing is not kept."""
+    row = payment(engine, recurring=None, other=None)
+    assert row["_extra"] == {"other": "null"}
 
 
 @pytest.mark.parametrize(
@@ -238,3 +247,18 @@ def test_an_empty_identity_is_none(engine: Any) -> None:
     assert payment(engine, payment_id="")["reason"] == "missing:event_id"
     row = github(engine, id="")
     assert (row["reason"], row["event_id"][:7]) == ("", "sha256:")
+
+
+def test_every_format_that_a_contract_may_name_has_its_decoder() -> None:
+    assert set(DECODERS) == set(FORMATS)
+
+
+def test_only_the_steps_that_are_needed_are_taken() -> None:
+    steps = [
+        ("raw", "_raw"),
+        ("tree", "f(raw, 'other')"),
+        ("other", "g(raw)"),
+        ("value", "h(tree)"),
+        ("more", "i(other)"),
+    ]
+    assert [alias for alias, _ in needed(steps, "value")] == ["raw", "tree", "value"]

@@ -6,26 +6,27 @@ import pytest
 
 from lockgate.embedded.warehouse.errors import WarehouseError
 from lockgate.embedded.warehouse.marks import kill, kill_condition, mark
+from lockgate.embedded.warehouse.statements import Canonical
 
 
 @pytest.mark.parametrize(
     ("sql", "condition", "tail"),
     [
-        ("KILL QUERY WHERE query_id = 'a'", "query_id = 'a'", ""),
-        ("kill query where user = 'x' sync format TSV;", "user = 'x'", "sync format TSV"),
+        ("KILL QUERY WHERE query_id = 'a' ASYNC", "query_id = 'a'", "ASYNC"),
+        ("KILL QUERY WHERE user = 'x' SYNC FORMAT TSV", "user = 'x'", "SYNC FORMAT TSV"),
         ("KILL QUERY WHERE query_id = 'ASYNC' TEST", "query_id = 'ASYNC'", "TEST"),
-        ("KILL QUERY WHERE f(format) ASYNC /* WHERE 1 */", "f(format)", "ASYNC"),
+        ("KILL QUERY WHERE f(sync) AND (test = 1) ASYNC", "f(sync) AND (test = 1)", "ASYNC"),
     ],
 )
 def test_condition_and_tail(sql: str, condition: str, tail: str) -> None:
-    found = kill_condition(sql.encode())
+    found = kill_condition(Canonical.of(sql.encode()))
     assert (found[0].decode().strip(), found[1].decode().strip()) == (condition, tail)
 
 
-@pytest.mark.parametrize("sql", ["KILL QUERY", "KILL QUERY ON CLUSTER x WHERE 1", "KILL QUERY WHERE"])
+@pytest.mark.parametrize("sql", ["KILL QUERY ON CLUSTER x WHERE 1 ASYNC"])
 def test_other_forms_are_refused(sql: str) -> None:
     with pytest.raises(WarehouseError, match="WHERE only"):
-        kill_condition(sql.encode())
+        kill_condition(Canonical.of(sql.encode()))
 
 
 def test_a_kill_of_nothing_kills_nothing() -> None:

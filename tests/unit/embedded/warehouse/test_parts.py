@@ -16,7 +16,7 @@ import pytest
 import yaml
 from backports import zstd
 
-from lockgate.embedded.warehouse import access, compression, formats, http
+from lockgate.embedded.warehouse import access, compression, configuration, formats, http
 from lockgate.embedded.warehouse.errors import WarehouseError, from_engine
 from lockgate.embedded.warehouse.http import BadRequestError, Head, Response, Wire, decoded
 
@@ -34,10 +34,8 @@ from lockgate.embedded.warehouse.http import BadRequestError, Head, Response, Wi
 def test_errors_of_the_engine(text: str, code: int, name: str, status: int, inner: str) -> None:
     error = from_engine(text)
     assert (error.code, error.name, error.status, error.text) == (code, name, status, inner)
-    assert (
-        error.message("26.9.2.1")
-        == f"Code: {code}. DB::Exception: {inner} ({name}) (version 26.9.2.1 (official build))\n"
-    )
+    said = f"Code: {code}. DB::Exception: {inner.removesuffix('.')}. ({name}) (version 26.9.2.1 (official build))\n"
+    assert error.message("26.9.2.1") == said
 
 
 def test_native_blocks_of_newer_clients() -> None:
@@ -133,7 +131,7 @@ def test_the_users_file(tmp_path: Path) -> None:
             loaded.authenticate(user, password)
     with pytest.raises(WarehouseError, match="Role platform should be granted"):
         loaded.users["gate"].may_take(("platform",))
-    assert "<query>REVOKE ACCESS MANAGEMENT" in access.engine_users_xml(loaded)
+    assert "<query>REVOKE ACCESS MANAGEMENT" in configuration.users_xml(loaded)
     with pytest.raises(ValueError, match="passwords for"):
         access.write_users_file(path, {"eve": "x"})
 

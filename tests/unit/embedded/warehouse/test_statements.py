@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from lockgate.embedded.warehouse.errors import WarehouseError
-from lockgate.embedded.warehouse.statements import find_insert, identifier, literal, setting_of, take_apart
+from lockgate.embedded.warehouse.statements import (
+    Canonical,
+    find_input,
+    find_insert,
+    from_file,
+    setting_of,
+    take_apart,
+)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +61,23 @@ def test_an_insert_that_reads_input() -> None:
     assert text[found.data_at :] == b"1"
 
 
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        (b"INSERT INTO t FORMAT Row", False),  # …Binary
+        (b"INSERT INTO t FORMAT CSV ", False),  # a line break may follow
+        (b"INSERT INTO t FORMAT CSV\n", True),
+        (b"INSERT INTO t FORMAT CSV 1", True),
+        (b"INSERT INTO t VALUES", False),
+        (b"INSERT INTO t VALUES (", True),
+    ],
+)
+def test_when_the_rest_can_only_be_data(text: bytes, whole: bool) -> None:
+    found = find_insert(text)
+    assert found is not None
+    assert found.whole is whole
+
+
 def test_a_semicolon_before_the_data_is_an_error() -> None:
     with pytest.raises(WarehouseError, match="excessive ';'"):
         find_insert(b"INSERT INTO t FORMAT CSV; 1")
@@ -83,18 +107,46 @@ def test_take_apart(sql: bytes, body: bytes, format_name: str | None, tail: byte
     assert (statement.body, statement.format, statement.tail) == (body, format_name, tail)
 
 
-def test_words_and_flags() -> None:
+def test_first_words() -> None:
     assert take_apart(b"(SELECT 1)").first == "("
-    assert take_apart(b"SET ROLE a, `b`").arguments == ("a", ",", "`b`")
-    assert take_apart(b"SELECT 1 INTO OUTFILE 'x'").into_outfile
-    assert not take_apart(b"SELECT 'INTO OUTFILE'").into_outfile
-    assert take_apart(b"SET a = 1 PARALLEL WITH SET ROLE b").parallel
-    assert take_apart(b" -- nothing").words == ()
+    assert take_apart("\u00a0// x\n/* /* */ */ set a = 1".encode()).first == "SET"
+    assert take_apart(b"; SET ROLE a").first == ";"
+    assert take_apart(b" -- nothing").first == ""
 
 
-def test_quoting() -> None:
-    assert literal("it's a \\") == r"'it\'s a \\'"
-    assert identifier("a`b") == r"`a\`b`"
+def test_a_canonical_statement() -> None:
+    kill = Canonical.of(b"KILL QUERY WHERE (a = 'INTO OUTFILE') AND f(FROM INFILE) SYNC")
+    assert kill.words(3) == ("KILL", "QUERY", "WHERE")
+    assert kill.find("INTO", "OUTFILE") is None
+    assert kill.find("FROM", "INFILE") is None
+    assert kill.find("FROM", "INFILE", depth=None) == 11
+    assert Canonical.of(b"SELECT 1").words(3) == ("SELECT", "", "")
+    assert Canonical.of(b"(SELECT 1) UNION ALL (SELECT 2)").reads
+    assert not Canonical.of(b"SET a = 1").reads
+    inner, behind = Canonical.of(b"f((a), b) c").arguments(1)
+    assert ([token.text for token in inner], behind) == ([b"(", b"a", b")", b",", b"b"], 8)
+
+
+@pytest.mark.parametrize(
+    ("insert", "from_pipe"),
+    [
+        ("INSERT INTO d.t (a, b) FORMAT CSV", "INSERT INTO d.t (a, b) FROM INFILE 'x' SETTINGS s = 1 FORMAT CSV"),
+        ("INSERT INTO t SETTINGS a = 'b' FORMAT CSV", "INSERT INTO t FROM INFILE 'x' SETTINGS a = 'b', s = 1 FORMAT CSV"),
+        ("INSERT INTO settings FORMAT Values", "INSERT INTO settings FROM INFILE 'x' SETTINGS s = 1 FORMAT Values"),
+        ("INSERT INTO t (settings, a) FORMAT TSV", "INSERT INTO t (settings, a) FROM INFILE 'x' SETTINGS s = 1 FORMAT TSV"),
+        ("INSERT INTO {d:Identifier}.{t:Identifier} FORMAT TSV",
+         "INSERT INTO {d:Identifier}.{t:Identifier} FROM INFILE 'x' SETTINGS s = 1 FORMAT TSV"),
+    ],
+)  # fmt: skip
+def test_an_insert_from_a_file(insert: str, from_pipe: str) -> None:
+    assert from_file(Canonical.of(insert.encode()), "x", {"s": "1"}).decode() == from_pipe
+
+
+def test_the_structure_of_input() -> None:
+    found = find_input(Canonical.of(rb"INSERT INTO t SELECT a FROM input('a Enum(\'it\\\'s\'),\n b UInt8') FORMAT CSV"))
+    assert found is not None
+    assert found.structure == "a Enum('it\\'s'),\n b UInt8"
+    assert find_input(Canonical.of(b"INSERT INTO t SELECT a FROM input(auto) FORMAT CSV")) is None
 
 
 def test_a_setting_of_a_statement() -> None:
