@@ -81,4 +81,4 @@ def troubles(seed: str) -> Iterator[Trouble]:
     deck = Deck(chance, TROUBLES)
     while True:
         kind, where = deck.draw()
-        yield Trouble(kind, where, chance.uniform(0.5, 4.0), chance.uniform(0.2, 2.5), chance.random() < 0.5)
+        yield Trouble(kind, where, chance.uniform(1.0, 6.0), chance.uniform(0.2, 2.5), chance.random() < 0.5)

@@ -17,7 +17,7 @@ from tests.faults.harness.workers import Worker
 _PAUSED_SECONDS = 1.7  # longer than a lease
 _TAIL_SECONDS = 6.0  # in which a tail comes to any point that it comes to at all
 _HANGS_SECONDS = 150.0
-_PAUSE_SECONDS = 0.3  # after a worker that has failed or found nothing, before the next
+_IDLE_SECONDS, _FAILED_SECONDS = 0.3, 1.0  # after a worker that was done, or that could not go on, before the next
 
 # What a worker may die of, or tell of with a traceback: a server that is away, or another worker that has taken over.
 _FORESEEN = re.compile(
@@ -102,7 +102,8 @@ class Lane:
             (tally.struck if worker.struck else tally.missed)[str(strike)] += 1
             tally.kills += strike.action == KILL and worker.killed
         tally.wrong += [f"{worker}: {what}" for what in unforeseen(worker.said)]
-        self._rests_until = time.monotonic() + (0.0 if worker.killed else _PAUSE_SECONDS)
+        rests = 0.0 if worker.killed else _FAILED_SECONDS if worker.code else _IDLE_SECONDS
+        self._rests_until = time.monotonic() + rests
         self._worker = None
 
 

@@ -159,7 +159,8 @@ def _same_generation() -> None:
 
 
 def _uncounted() -> None:
-    """What was sent is taken to have landed, without counting it; and an insert that was cut off, to have been answered."""
+    """What was sent is taken to be there, once, without counting it; and is sent again as it was."""
+    _same_generation()
 
     def believed(_count: Any) -> Any:
         def wrapper(_warehouse: Any, _stream: str, sent: Sequence[Any]) -> Any:
@@ -176,24 +177,6 @@ def _uncounted() -> None:
         return wrapper
 
     points.replace("lockgate.landing.pipeline:count", believed)
-    _swallowed()
-
-
-def _swallowed() -> None:
-    """Failures of the warehouse in an insert are not heard."""
-
-    def wrap(insert: Any) -> Any:
-        def wrapper(*arguments: Any, **named: Any) -> None:
-            from lockgate.clients.warehouse import WarehouseError
-
-            try:
-                insert(*arguments, **named)
-            except WarehouseError as error:
-                print(f"swallowed: {error}", flush=True)
-
-        return wrapper
-
-    points.replace("lockgate.landing.pipeline:insert", wrap)
 
 
 def _unfenced() -> None:
