@@ -1,7 +1,7 @@
-"""Landing under faults drawn at random: whatever is killed, cut or taken away, nothing is lost or doubled, and all of it is proven.
+"""Landing under faults drawn at random: whatever is killed, cut or taken away, nothing is lost or doubled, all of it is proven.
 
-    FAULT_SEED=7 FAULT_KILLS=50 pytest tests/faults/test_harness.py       # what CI does, with the seed that it has printed
-    python -m tests.faults.harness --kills 1000                           # the long run
+FAULT_SEED=7 FAULT_KILLS=50 pytest tests/faults/test_harness.py       # what CI does, with the seed that it has printed
+python -m tests.faults.harness --kills 1000                           # the long run
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ class Arrivals:
                 if not self.enough(self.sent.total()):
                     with self.broker:
                         self._send_some(chance)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - for the main thread to tell
             self.failed.append(f"nothing arrives any more: {error!r}")
 
     def _send_some(self, chance: random.Random) -> None:

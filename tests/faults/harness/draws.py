@@ -34,11 +34,11 @@ class Turn:
 
 @dataclass(frozen=True)
 class Trouble:
-    """Comes so many seconds `after` the one before has passed, and lasts `seconds`. `loses`: what a link has held up then is lost."""
+    """Comes so many kills `after` the one before has passed, and lasts `seconds`. `loses`: what a link held up then is lost."""
 
     kind: str
     where: str
-    after: float
+    after: int
     seconds: float
     loses: bool
 
@@ -81,4 +81,4 @@ def troubles(seed: str) -> Iterator[Trouble]:
     deck = Deck(chance, TROUBLES)
     while True:
         kind, where = deck.draw()
-        yield Trouble(kind, where, chance.uniform(1.0, 6.0), chance.uniform(0.2, 2.5), chance.random() < 0.5)
+        yield Trouble(kind, where, chance.randrange(1, 6), chance.uniform(0.2, 2.5), chance.random() < 0.5)

@@ -98,7 +98,7 @@ class Episode:
             while tally.kills < kills:
                 for lane in lanes:
                     lane.step()
-                course.step()
+                course.step(tally.kills)
                 self._demand([*tally.wrong, *watch.wrong, *arrivals.failed])
                 time.sleep(0.02)
             course.end()
@@ -202,26 +202,26 @@ class _Course:
         self._stand, self._table, self._arrivals, self._begun = stand, table, arrivals, begun
         self._drawn = troubles(f"{seed}/troubles")
         self._next = next(self._drawn)
-        self._due = time.monotonic() + self._next.after
+        self._at = self._next.after  # kills
         self._now: Trouble | None = None
+        self._until = 0.0
         self._ended = False
 
-    def step(self) -> None:
-        if time.monotonic() < self._due:
-            return
+    def step(self, kills: int) -> None:
         if self._now is None:
-            self._begin()
+            if kills >= self._at:
+                self._begin()
         elif not self._ended:
-            self._stand.end(self._now, self._table)
-            self._ended = True
+            if time.monotonic() >= self._until:
+                self._stand.end(self._now, self._table)
+                self._ended = True
         elif self._stand.is_over(self._now):
-            self._over()
+            self._over(kills)
 
     def end(self) -> None:
         """Return when nothing is wrong any more."""
-        self._due = 0.0
         while self._now is not None:
-            self.step()
+            self.step(0)
             time.sleep(0.02)
 
     def _begin(self) -> None:
@@ -230,10 +230,10 @@ class _Course:
             self._arrivals.broker.acquire()
         self._begun(self._now)
         self._stand.begin(self._now, self._table)
-        self._due = time.monotonic() + self._now.seconds
+        self._until = time.monotonic() + self._now.seconds
 
-    def _over(self) -> None:
+    def _over(self, kills: int) -> None:
         if str(self._now) == "restart broker":
             self._arrivals.broker.release()
         self._now, self._next = None, next(self._drawn)
-        self._due = time.monotonic() + self._next.after
+        self._at = kills + self._next.after

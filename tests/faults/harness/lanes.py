@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import random
 import re
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from tests.faults.harness.draws import Turn
@@ -15,7 +14,7 @@ from tests.faults.harness.points import KILL
 from tests.faults.harness.workers import Worker
 
 _PAUSED_SECONDS = 1.7  # longer than a lease
-_TAIL_SECONDS = 6.0  # in which a tail comes to any point that it comes to at all
+_TAIL_SECONDS = 12.0  # in which a tail comes to any point that it comes to at all
 _HANGS_SECONDS = 150.0
 _IDLE_SECONDS, _FAILED_SECONDS = 0.3, 1.0  # after a worker that was done, or that could not go on, before the next
 

@@ -17,7 +17,6 @@ from pydantic import SecretStr
 
 from lockgate.clients.postgres import Postgres
 from lockgate.clients.warehouse import Warehouse
-from lockgate.embedded import broker
 from lockgate.embedded.files import write_atomically
 from lockgate.embedded.leftovers import find_leftovers
 from lockgate.embedded.ports import free_ports
@@ -28,8 +27,8 @@ from lockgate.embedded.supervisor import Supervisor
 from lockgate.ledger.migrate import migrate
 from lockgate.names import LEDGER_DATABASE
 from lockgate.settings import Settings
-from tests.faults.harness.links import FROM, TO, Link, Links
 from tests.faults.harness.draws import SERVERS, Trouble
+from tests.faults.harness.links import FROM, TO, Link, Links
 
 _PATIENCE_SECONDS = 180.0
 _LEASE_SECONDS = 1.0

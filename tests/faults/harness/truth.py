@@ -53,7 +53,7 @@ class Watch:
                     self._look(warehouse)
                 except WarehouseUnavailable:  # it is being restarted
                     continue
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - for the main thread to tell
                     self.wrong.append(f"the watch itself failed: {error!r}")
                     return
 
