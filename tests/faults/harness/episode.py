@@ -145,7 +145,10 @@ class Episode:
     def _unfinished_replay(self) -> list[str] | None:
         known = Replays(self._stand.postgres, "the harness", 1).unfinished(self._stream)
         wanted = next((replay.wanted for replay in known if replay.state == "open"), None)
-        return self._replay_of(wanted["partition"], *wanted["offsets"], wanted.get("source")) if wanted else None
+        if wanted is None:
+            return None
+        first, end = wanted["offsets"]
+        return self._replay_of(wanted["partition"], first, end, wanted.get("source"))
 
     def _replay_of(self, partition: int, first: int, end: int, source: str | None) -> list[str]:
         asked = ["land", "replay", "--stream", self._stream, "--partition", str(partition)]

@@ -129,9 +129,8 @@ def stand() -> Iterator[Stand]:
         clickhouse_port=clickhouse,
         postgres_port=postgres,
         dagster_port=dagster,
-        **_SMALL,
     )
-    direct.contracts = direct.home_dir / "contracts"
+    direct = direct.model_copy(update={**_SMALL, "contracts": direct.home_dir / "contracts"})
     direct.contracts.mkdir()
     ways = dict(zip(SERVERS, zip(linked, (listener, clickhouse, postgres), strict=True), strict=True))
     chosen = services(direct, with_dagster=False, with_worker=False)
