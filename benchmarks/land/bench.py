@@ -173,6 +173,8 @@ class Bench:
         folder = self.folder / f"peer-{time.time_ns()}"
         with start(folder) as process:
             first = peers.await_rows(self.warehouse, self.contract, process, folder, 1, patience=120)
+            if first >= self.count:
+                raise peers.PeerFailed(f"{name} stored all {first:,} at once: --events must be more than its buffer")
             with measured({"client": process.pid, **self.servers}) as cost:
                 peers.await_rows(self.warehouse, self.contract, process, folder, self.count, patience=60)
         self.results.setdefault(name, Results()).add(cost, self.count - first)

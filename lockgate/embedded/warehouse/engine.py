@@ -26,7 +26,7 @@ from urllib.parse import quote
 from lockgate.embedded.warehouse import configuration, marks
 from lockgate.embedded.warehouse.access import SERVER_ROLE, Access, User, UsersFileError
 from lockgate.embedded.warehouse.configuration import Limits
-from lockgate.embedded.warehouse.errors import from_engine
+from lockgate.embedded.warehouse.errors import from_exception
 from lockgate.embedded.warehouse.lexer import identifier, literal
 from lockgate.embedded.warehouse.parsing import Kind, Parser, classify
 
@@ -68,7 +68,7 @@ class Connection:
         try:
             return self.raw.query(sql, output_format, params=parameters or {})
         except (RuntimeError, ValueError) as error:  # chdb's errors derive from these
-            raise from_engine(str(error)) from error
+            raise from_exception(error) from error
 
     def rows(self, sql: str, parameters: dict[str, str] | None = None) -> list[list[str]]:
         """The few, plain values of `sql` as texts."""
@@ -164,7 +164,7 @@ class Engine:
         try:
             raw = ChdbConnection(f"{self.folder / 'store'}?config-file={quote(str(self._config))}")
         except RuntimeError as error:
-            raise from_engine(str(error)) from error
+            raise from_exception(error) from error
         connection = Connection(raw)
         raw.set_progress_callback(connection.progress.note)
         connection.run("; ".join(marks.OWN + statement for statement in begin))

@@ -102,6 +102,16 @@ class WarehouseError(Exception):
         )
 
 
+def from_exception(error: BaseException) -> WarehouseError:
+    """The error in an exception of chdb. Its text may quote bytes that are no UTF-8: those are replaced."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, UnicodeDecodeError):
+            return from_engine(bytes(inner.object).decode(errors="replace"))
+        inner = inner.__cause__ or inner.__context__
+    return from_engine(str(error))
+
+
 def from_engine(text: str) -> WarehouseError:
     """The error in what chdb raised: the outermost code and name, each inner prefix and version suffix removed."""
     first = _ENGINE_TEXT.search(text)

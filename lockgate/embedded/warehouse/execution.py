@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from lockgate.embedded.warehouse.engine import Connection, Engine
-from lockgate.embedded.warehouse.errors import from_engine
+from lockgate.embedded.warehouse.errors import from_exception
 from lockgate.embedded.warehouse.formats import NativeFrames
 from lockgate.embedded.warehouse.marks import OWN
 from lockgate.embedded.warehouse.statements import Statement
@@ -167,7 +167,7 @@ class ResultStream:
         try:
             return result()
         except RuntimeError as error:  # chdb's, of a stream
-            raise from_engine(str(error)) from error
+            raise from_exception(error) from error
         finally:
             os.close(self._writer)
 

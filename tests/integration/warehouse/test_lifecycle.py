@@ -125,7 +125,6 @@ def test_a_client_that_goes_away_ends_its_query(warehouse: RunningWarehouse, sql
 def test_nothing_is_left_behind(warehouse: RunningWarehouse) -> None:
     """No pipe, thread or descriptor stays after a hundred requests of all sorts."""
     process = psutil.Process(warehouse.process.pid)
-    pipes = warehouse.folder / "data" / "pipes"
 
     def once() -> None:
         warehouse.ask("SELECT 1")
@@ -139,7 +138,6 @@ def test_nothing_is_left_behind(warehouse: RunningWarehouse) -> None:
     # Connections linger for a while after an error, on a busy machine a hundred of them do; and a query whose client
     # went away in an earlier test keeps its pipe until the engine has ended it.
     until = time.monotonic() + 60
-    while process.num_fds() > before + 20 or any(pipes.iterdir()):
-        left = [pipe.name for pipe in pipes.iterdir()]
-        assert time.monotonic() < until, f"{process.num_fds()} descriptors, {before} before; pipes {left}"
+    while process.num_fds() > before + 20:
+        assert time.monotonic() < until, f"{process.num_fds()} descriptors, {before} before"
         time.sleep(0.5)

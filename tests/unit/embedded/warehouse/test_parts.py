@@ -17,8 +17,22 @@ import yaml
 from backports import zstd
 
 from lockgate.embedded.warehouse import access, compression, configuration, formats, http
-from lockgate.embedded.warehouse.errors import WarehouseError, from_engine
+from lockgate.embedded.warehouse.errors import WarehouseError, from_engine, from_exception
 from lockgate.embedded.warehouse.http import BadRequestError, Head, Response, Wire, decoded
+
+
+def test_an_error_that_quotes_bytes_which_are_no_utf8_keeps_its_code() -> None:
+    raised: BaseException | None = None
+    try:
+        b"Code: 62. DB::Exception: Syntax error at \xff. (SYNTAX_ERROR)".decode()
+    except UnicodeDecodeError as cause:
+        raised = RuntimeError("chdb could not tell")
+        raised.__cause__ = cause
+    assert raised is not None
+    error = from_exception(raised)
+    assert (error.code, error.name) == (62, "SYNTAX_ERROR")
+    assert "\ufffd" in error.text
+
 
 
 @pytest.mark.parametrize(
