@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerContext
 
 from lockgate.clients.kafka import KafkaAdmin
+from lockgate.clients.postgres import PostgresUnavailable
 from lockgate.contracts import load_contracts
 from lockgate.embedded.environment import settings_environment
 from lockgate.landing.tables import ensure_tables
@@ -118,8 +119,11 @@ class Episode:
             "land": ["land", "now", "--stream", self._stream],
             "tail": ["tail", "--stream", self._stream],
             "sweep": ["land", "sweep", "--older-than", "0s"],
-        }.get(turn.command) or self._replay()
-        return self._worker(arguments, turn)
+        }.get(turn.command)
+        try:
+            return self._worker(arguments or self._replay(), turn)
+        except PostgresUnavailable:  # which offsets there are to replay is not to be had now
+            return None
 
     def _worker(self, arguments: list[str], turn: Turn) -> Worker:
         self._workers += 1

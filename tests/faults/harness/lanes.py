@@ -39,7 +39,7 @@ class Tally:
 
 
 class Lane:
-    """`begin`: starts the worker of a turn, if there is anything for it to do."""
+    """`begin`: starts the worker of a turn, if it can."""
 
     def __init__(self, turns: Iterator[Turn], begin: Callable[[Turn], Worker | None], tally: Tally) -> None:
         self._turns, self._begin, self._tally = turns, begin, tally
@@ -73,6 +73,8 @@ class Lane:
     def _next(self) -> None:
         self._turn = next(self._turns)
         self._worker = self._begin(self._turn)
+        if self._worker is None:
+            self._rests_until = time.monotonic() + _FAILED_SECONDS
         self._began, self._asked = time.monotonic(), False
 
     def _mind(self, worker: Worker, seconds: float) -> None:
