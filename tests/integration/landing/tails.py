@@ -11,12 +11,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
 
 from lockgate.embedded.environment import inherited, settings_environment
 from lockgate.landing.handover import tail_lease
 from lockgate.landing.piecewise import Shown
 from lockgate.landing.tail import Tail
 from lockgate.ledger.leases import Leases
+from lockgate.names import LEDGER_DATABASE
 from lockgate.settings import Settings
 from tests.integration.landing.streams import Stream
 
@@ -39,6 +43,17 @@ def settings_with_contract(stream: Stream, folder: Path, **more: Any) -> Setting
     folder.mkdir(exist_ok=True)
     (folder / f"{stream.name}.yml").write_text(_CONTRACT.format(name=stream.name))
     return stream.settings.model_copy(update={"contracts": folder, **more})
+
+
+def reached_by_address(settings: Settings, **more: Any) -> Settings:
+    """The same servers, as if they were somebody else's: only what works on them is ours to start."""
+    warehouse, ledger = settings.clickhouse(), urlsplit(settings.postgres(LEDGER_DATABASE))
+    servers = {
+        "kafka_bootstrap_servers": settings.kafka()["bootstrap.servers"],
+        "clickhouse_url": SecretStr(f"http://{warehouse.user}:{warehouse.password}@{warehouse.host}:{warehouse.port}"),
+        "postgres_url": SecretStr(f"postgresql://{ledger.netloc}"),
+    }
+    return settings.model_copy(update={**servers, **more})
 
 
 def follows(stream: Stream) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -15,11 +16,22 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from lockgate.clients.kafka import producer
+from lockgate.embedded.leftovers import find_leftovers
+from lockgate.embedded.services import services
+from lockgate.embedded.state import read_state
+from lockgate.embedded.supervisor import Supervisor
 from lockgate.landing import piecewise, steps, tail
 from lockgate.ledger.open_batches import OpenBatches
 from lockgate.settings import Settings
 from tests.integration.landing.streams import Stream, event
-from tests.integration.landing.tails import follows, settings_with_contract, tail_process, tailing, until
+from tests.integration.landing.tails import (
+    follows,
+    reached_by_address,
+    settings_with_contract,
+    tail_process,
+    tailing,
+    until,
+)
 
 
 @pytest.fixture
@@ -276,3 +288,26 @@ def test_a_second_tail_waits_until_the_first_has_ended(
         stream.produce([event(10)])
         until(lambda: stream.visible() == (10, 10), "it is visible")
         assert second.heard
+
+
+def test_lockgate_up_keeps_a_tail_going(stream: Stream, settings: Settings, tmp_path: Path) -> None:
+    """Where LOCKGATE_TAIL says so: one that was killed is begun again, and lets go of what it has when the stack is stopped."""
+    with_tail = reached_by_address(settings, home=tmp_path / "home", tail=True)
+    chosen = [service for service in services(with_tail, with_dagster=False) if service.name == "tail"]
+    supervisor = Supervisor(with_tail.home_dir, chosen, report=print)
+    supervisor.start()
+    try:
+        for number in (1, 2):
+            until(lambda: follows(stream), "it follows", 60)
+            stream.produce([event(number)])
+            until(lambda: stream.visible() == (number, number), "it is visible")  # noqa: B023
+            state = read_state(with_tail.home_dir)
+            assert state is not None
+            os.kill(state.services[0].pid or 0, signal.SIGKILL)
+            until(lambda: not follows(stream), "its lease runs out")
+    finally:
+        supervisor.stop()
+    assert find_leftovers(with_tail.home_dir) == []
+    stream.land()
+    assert open_batches(stream) == 0
+    assert stream.prover().last_day().problems == []
