@@ -10,11 +10,14 @@ import os
 import random
 import time
 from collections.abc import Iterator
+from itertools import islice
 
 import pytest
 
 from tests.faults.harness.__main__ import summary
+from tests.faults.harness.draws import LANES, TROUBLES, troubles, turns
 from tests.faults.harness.episode import Episode, EpisodeFailed
+from tests.faults.harness.lanes import unforeseen
 from tests.faults.harness.stand import Stand, stand
 from tests.faults.harness.workers import context
 
@@ -49,3 +52,19 @@ def test_a_lander_that_does_not_count_is_found_out(servers: Stand, seed: str) ->
     """The harness itself: a lander with the mistake that all this is there to prevent."""
     with pytest.raises(EpisodeFailed, match=r"rows at|doubled|NOT PROVEN|ledger tells"):
         Episode(servers, context(), "sabotaged", f"{seed}/sabotage", sabotage="uncounted").run(15)
+
+
+def test_a_seed_draws_the_same_again_and_each_point_and_trouble_before_any_comes_twice() -> None:
+    for commands in LANES:
+        assert list(islice(turns("7", commands), 50)) == list(islice(turns("7", commands), 50))
+    assert list(islice(troubles("7"), 50)) == list(islice(troubles("7"), 50)) != list(islice(troubles("8"), 50))
+    drawn = [(trouble.kind, trouble.where) for trouble in islice(troubles("7"), len(TROUBLES))]
+    assert sorted(drawn) == sorted(TROUBLES)
+
+
+def test_only_what_a_fault_explains_is_foreseen() -> None:
+    died = 'Traceback (most recent call last):\n  File "x", line 1, in y\n{}\n'
+    for fault in ("lockgate.clients.postgres.PostgresUnavailable: away", "BrokenPipeError: [Errno 32] Broken pipe"):
+        assert unforeseen(died.format(fault)) == []
+    for mistake in ("KeyError: 'x'", "AssertionError", "lockgate.ledger.swaps.Nonsense: x"):
+        assert unforeseen(died.format(mistake)) == [mistake]

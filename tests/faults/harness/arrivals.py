@@ -30,7 +30,7 @@ attributes:
 """
 _logger = logging.getLogger(__name__)
 
-_PAUSE_SECONDS = 0.1  # between two sendings
+_PAUSE_SECONDS = 0.2  # between two sendings
 _ANSWER_SECONDS = 120.0  # a broker that was killed needs some of them
 
 # What is no event → the reason for which it is quarantined.

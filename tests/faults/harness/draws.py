@@ -62,7 +62,7 @@ def turns(seed: str, commands: Sequence[str]) -> Iterator[Turn]:
     """Without end."""
     chance = random.Random(seed)
     points = Deck(chance, [(command, point) for command in commands for point in POINTS[command]])
-    actions = Deck(chance, [KILL] * 9 + [PAUSE] * 2 + [HOLD_UP])
+    actions = Deck(chance, [KILL] * 12 + [PAUSE] * 2 + [HOLD_UP])
     while True:
         command, point = points.draw()
         what = chance.random()

@@ -23,7 +23,7 @@ from tests.faults.harness.stand import Stand
 from tests.faults.harness.truth import Watch, check
 from tests.faults.harness.workers import Job, Worker
 
-_BACKLOG = 3_000  # messages; more do not arrive while readers do not see that many
+_BACKLOG = 1_200  # messages; more do not arrive while readers do not see that many
 _COMMAND_SECONDS = 150.0
 _LANDED_SECONDS = 180.0
 

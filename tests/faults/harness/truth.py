@@ -23,7 +23,7 @@ from lockgate.landing.reading import read_range
 from lockgate.settings import Settings
 from tests.faults.harness.arrivals import BROKEN, Arrivals
 
-_LOOK_SECONDS = 0.25
+_LOOK_SECONDS = 0.5
 
 
 @dataclass
