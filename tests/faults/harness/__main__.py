@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import random
+import signal
 import sys
 import time
 
@@ -26,6 +27,8 @@ def main() -> int:
     options = parser.parse_args()
     print(f"--seed {options.seed}", flush=True)
     logging.getLogger().addHandler(logging.NullHandler())  # servers that go away are what this is about
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where whoever started it in the background ignores the first
+        signal.signal(number, signal.default_int_handler)
     began, total = time.monotonic(), Outcome(Tally())
     with stand() as servers:
         forks, episode = context(), options.episode or 1
@@ -38,6 +41,9 @@ def main() -> int:
             except EpisodeFailed as failed:
                 print(f"FAILED: {failed}")
                 return 1
+            except KeyboardInterrupt:
+                print("interrupted; of the episodes that had ended:")
+                break
             _say(f"episode {episode}: {total.tally.kills} kills in all, {time.monotonic() - began:.0f} s")
             episode += 1
     print(summary(total, time.monotonic() - began))
