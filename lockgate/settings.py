@@ -244,6 +244,17 @@ class Settings(BaseSettings):
         ge=0,
         description="how long landing waits for a warehouse that does not keep up, before the next tick goes on",
     )
+    tail: bool = Field(
+        False, description="whether `lockgate up` also runs `lockgate tail`: what arrives is in staging at once"
+    )
+    tail_milliseconds: float = Field(
+        25.0,
+        gt=0,
+        description="from one insert of the tail to the next, at least; fewer and larger ones where merges lag behind",
+    )
+    tail_patience_seconds: float = Field(
+        3.0, ge=0, description="how long a tick waits for a tail to seal what it has landed, before it takes over"
+    )
     lease_seconds: float = Field(
         60.0, gt=0, description="how long a batch or a publish may be silent before it is taken over"
     )

@@ -28,7 +28,11 @@ class PostgresUnavailable(PostgresError, TransientError):
 class Postgres:
     """Transactions against one database. Rows come back as dictionaries; times are UTC."""
 
-    def __init__(self, url: str, *, connect_timeout: float = 5, max_connections: int = 4) -> None:
+    def __init__(
+        self, url: str, *, connect_timeout: float = 5, max_connections: int = 4, idle_seconds: float = 60
+    ) -> None:
+        """`idle_seconds`: a transaction in which nothing is said for so long is ended by the server. A process that is paused in
+        the midst of one would keep its locks else, and with them everybody else."""
         self._timeout = connect_timeout
         self._pool: ConnectionPool[psycopg.Connection[dict[str, Any]]] = ConnectionPool(
             url,
@@ -37,7 +41,11 @@ class Postgres:
             open=False,
             timeout=connect_timeout,
             check=ConnectionPool.check_connection,  # after a restart of the server the first statement must not fail
-            kwargs={"row_factory": dict_row, "options": "-c timezone=UTC", "connect_timeout": int(connect_timeout)},
+            kwargs={
+                "row_factory": dict_row,
+                "options": f"-c timezone=UTC -c idle_in_transaction_session_timeout={int(idle_seconds * 1000)}",
+                "connect_timeout": int(connect_timeout),
+            },
         )
 
     @contextmanager

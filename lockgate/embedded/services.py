@@ -42,6 +42,8 @@ def services(
     prepare = _once(prepare_platform) if prepare_platform else _nothing
     if with_worker and _importable(_WORKER):
         chosen.append(_worker(settings, servers, prepare))
+    if settings.tail and with_worker:
+        chosen.append(_tail(settings, servers, prepare))
     if with_dagster:  # beside the worker, not after it: without the worker a step fails with a clear error
         if not _importable(dagster_home.MODULE):
             raise StackError(
@@ -84,6 +86,24 @@ def _worker(settings: Settings, servers: tuple[str, ...], prepare: Callable[[Rep
         stop_deadline=15,
         check_interval=10,
         essential=False,  # a mistake in somebody's model must not keep the servers from running
+    )
+
+
+def _runs(_started_at: float) -> None:
+    """A tail that runs is well: what is in its way it waits out itself, and from one that hangs the next tick takes over."""
+
+
+def _tail(settings: Settings, servers: tuple[str, ...], prepare: Callable[[Report], None]) -> Service:
+    return Service(
+        name="tail",
+        argv=(sys.executable, "-m", "lockgate.cli", "tail"),
+        env={**settings_environment(settings), "PYTHONUNBUFFERED": "1"},
+        health=_runs,
+        depends_on=servers,
+        prepare=prepare,
+        stop_deadline=15,  # it ends what is under way within ten seconds
+        check_interval=10,
+        essential=False,  # without it the ticks land, as they do where there is none
     )
 
 

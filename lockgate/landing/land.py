@@ -13,6 +13,7 @@ from lockgate.clients.kafka import KafkaAdmin, UnknownTopic
 from lockgate.clients.warehouse import Warehouse
 from lockgate.contracts import Contract
 from lockgate.core.offsets import Lost, next_range
+from lockgate.landing.handover import Handover
 from lockgate.landing.pipeline import Pipeline
 from lockgate.landing.pressure import Pressure
 from lockgate.landing.report import StreamReport
@@ -34,6 +35,7 @@ class Lander:
         self._warehouse = warehouse
         self._batches = batches
         self._admin = KafkaAdmin(settings)
+        self._handover = Handover(batches.postgres, batches.holder, settings.tail_patience_seconds)
 
     def land(self, contracts: Sequence[Contract]) -> list[StreamReport]:
         """Land every stream up to its end at the time of the call; a report each.
@@ -48,12 +50,19 @@ class Lander:
         return reports
 
     def land_stream(self, contract: Contract, contracts: Sequence[Contract], report: StreamReport) -> None:
-        """Land one stream of all, into its report, which says what was landed also where this raises; as `land` does."""
+        """Land one stream of all, into its report, which says what was landed also where this raises; as `land` does.
+
+        What a tail has open is sealed first, and counts as landed by this call."""
         ensure_tables(self._warehouse, contracts, of=[contract])
-        targets = self._targets(contract, report)
-        report.lag = sum(len(t.remaining) for t in targets)
+        targets = self.targets(contract, report)
+        ends = {t.state.topic_partition: t.remaining.end for t in targets}
+        for sealed in self._handover.seal(contract.stream, ends):
+            report.add(sealed)
+        states = self._batches.partitions(contract.stream)
+        planned = {state.topic_partition: state.planned_end for state in states}
+        report.lag = sum(max(0, end - planned[where]) for where, end in ends.items())
         # What a killed call committed but did not show.
-        mirror(self._warehouse, self._batches.partitions(contract.stream))
+        mirror(self._warehouse, states)
         self._pipeline(contract, targets, report).run()
         report.elsewhere = self._batches.under_way_elsewhere(contract.stream)
         report.lag += report.elsewhere
@@ -77,7 +86,8 @@ class Lander:
             {s.topic_partition: (s.visible_end, s.last) for s in states if s.last},
         )
 
-    def _targets(self, contract: Contract, report: StreamReport) -> list[Target]:
+    def targets(self, contract: Contract, report: StreamReport) -> list[Target]:
+        """The partitions that land, each with what Kafka has beyond what is planned; what is wrong with others, in the report."""
         try:
             topic = self._admin.describe(contract.topic)
         except UnknownTopic:

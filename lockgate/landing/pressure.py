@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 
 from lockgate.clients.warehouse import Warehouse, WarehouseError, WarehouseUnavailable
 from lockgate.names import QUARANTINE, staging_raw
@@ -38,7 +39,7 @@ class Pressure:
                 return
             self._looked = time.monotonic()
         began = time.monotonic()
-        while (parts := self._parts()) > self._most_parts:
+        while (parts := most_parts(self._warehouse, self._tables)) > self._most_parts:
             self._wait(
                 began, f"{parts} parts in one partition of a table, more than {self._most_parts}: its merges are behind"
             )
@@ -56,11 +57,12 @@ class Pressure:
         with self._lock:
             self.waited += _PAUSE_SECONDS
 
-    def _parts(self) -> int:
-        """The most parts that a partition of one of the tables has."""
-        parts = self._warehouse.value(
-            "SELECT max(parts) FROM (SELECT count() AS parts FROM system.parts WHERE active"
-            " AND concat(database, '.', table) IN {tables:Array(String)} GROUP BY database, table, partition_id)",
-            {"tables": self._tables},
-        )
-        return int(parts or 0)
+
+def most_parts(warehouse: Warehouse, tables: Sequence[str]) -> int:
+    """The most parts that a partition of one of the tables has."""
+    parts = warehouse.value(
+        "SELECT max(parts) FROM (SELECT count() AS parts FROM system.parts WHERE active"
+        " AND concat(database, '.', table) IN {tables:Array(String)} GROUP BY database, table, partition_id)",
+        {"tables": list(tables)},
+    )
+    return int(parts or 0)

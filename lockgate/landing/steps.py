@@ -5,7 +5,7 @@ Here are insert and count; `reading` and `encoding` have the two before, committ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -16,7 +16,7 @@ from lockgate.clients.kafka import KafkaAdmin
 from lockgate.clients.warehouse import Warehouse
 from lockgate.core.offsets import unaccounted
 from lockgate.landing.encoding import SCHEMA, encode
-from lockgate.landing.proof import count_batches
+from lockgate.landing.proof import Stored, count_batches
 from lockgate.landing.reading import Reading
 from lockgate.ledger.batches import Batch, Landed
 from lockgate.names import inbox
@@ -66,7 +66,11 @@ def check_incarnation(admin: KafkaAdmin, topic: str, sent: Iterable[Sent]) -> No
 
 def count(warehouse: Warehouse, stream: str, sent: Sequence[Sent]) -> tuple[list[Landed], list[str]]:
     """The batches of which the warehouse holds all that was read, and what is wrong with the others; in one query."""
-    stored = count_batches(warehouse, stream, [one.batch for one in sent])
+    return judged(sent, count_batches(warehouse, stream, [one.batch for one in sent]))
+
+
+def judged(sent: Sequence[Sent], stored: Mapping[int, Stored]) -> tuple[list[Landed], list[str]]:
+    """The batches whose proof holds, by what is stored of them, and what is wrong with the others."""
     good, bad = [], []
     for one in sent:
         batch, reading, found = one.batch, one.reading, stored[one.batch.batch_id]

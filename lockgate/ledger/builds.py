@@ -10,6 +10,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from lockgate.clients.postgres import Postgres
+from lockgate.core.offsets import TopicPartition
 from lockgate.core.windows import HOUR, Mart, Plan
 
 # partition -> (rows, sum of row hashes as a decimal string: 64 bits do not fit a JSON number)
@@ -18,7 +19,10 @@ Fingerprint = dict[str, tuple[int, str]]
 
 @dataclass(frozen=True)
 class StreamClock:
-    """What of a stream is visible: its last event hour, its last batch, and the arrival of its newest message."""
+    """What of a stream is visible: its last event hour, its last batch, and the arrival of its newest message.
+
+    A batch that is open, and everything with a larger number, is not counted in: rows of it are still to come.
+    """
 
     latest_hour: datetime
     last_batch: int
@@ -73,10 +77,11 @@ class Builds:
         with self._postgres.transaction() as connection:
             row = connection.execute(
                 "SELECT (SELECT max(hour) FROM stream_hour WHERE stream = %s) AS latest,"
-                " max(batch_id) AS last_batch, max(newest_at) AS arrived"
+                " least(max(batch_id), (SELECT min(o.batch_id) - 1 FROM open_batch o JOIN topic USING (topic_no)"
+                "   WHERE stream = %s)) AS last_batch, max(newest_at) AS arrived"
                 " FROM batch JOIN topic USING (topic_no) JOIN topic_partition p USING (topic_no, partition)"
                 " WHERE stream = %s AND state = 'committed' AND end_offset <= p.visible_end",
-                (stream, stream),
+                (stream, stream, stream),
             ).fetchone()
         if row is None or row["latest"] is None:
             return None
@@ -148,16 +153,24 @@ class Builds:
 
     # --- the gate over what landed ------------------------------------------------------------------------------
 
-    def ungated(self, stream: str) -> list[int]:
-        """The visible batches that no gate over what landed has passed yet, in order of number."""
+    def ungated(self, stream: str, below: Mapping[TopicPartition, int] | None = None) -> list[int]:
+        """The visible batches that no gate over what landed has passed yet, in order of number.
+
+        `below`: only those with offsets below the end that is given for their partition.
+        """
+        ends = {(where.topic_no, where.partition): end for where, end in (below or {}).items()}
         with self._postgres.transaction() as connection:
             rows = connection.execute(
-                "SELECT batch_id"
+                "SELECT batch_id, topic_no, partition, first_offset"
                 " FROM batch JOIN topic USING (topic_no) JOIN topic_partition p USING (topic_no, partition)"
                 " WHERE stream = %s AND state = 'committed' AND end_offset <= p.visible_end AND NOT gated ORDER BY batch_id",
                 (stream,),
             ).fetchall()
-        return [row["batch_id"] for row in rows]
+        return [
+            row["batch_id"]
+            for row in rows
+            if below is None or row["first_offset"] < ends.get((row["topic_no"], row["partition"]), 0)
+        ]
 
     def unjudged(self, stream: str) -> bool:
         """Whether something is visible that no gate has looked at yet: whoever landed it is about to.

@@ -17,6 +17,7 @@ from lockgate.core.offsets import OffsetRange, TopicPartition
 from lockgate.core.proofs import BatchProof
 from lockgate.ledger.discards import OvertakenError
 from lockgate.ledger.rows import Row, one_row
+from lockgate.ledger.sealing import seal
 from lockgate.ledger.watermark import advance
 
 # The generation of offsets that were given up: rows that a killed sender left there must never be seen.
@@ -132,6 +133,7 @@ def decide(connection: Connection[Row], state: Mapping[str, Any], resumed_at: in
 def give_up(connection: Connection[Row], state: Row, at: int, decision: int, by: str) -> int:
     """Go on from offset `at`; what is not landed before it becomes gaps. Returns how many offsets that are."""
     key = _key(state)
+    seal(connection, *key, by)
     lost = _take_back(connection, key, at)
     if at > state["planned_end"]:
         lost.append(OffsetRange(state["planned_end"], at))

@@ -66,6 +66,14 @@ class Leases:
             ).fetchone()
         return int(row["epoch"]) if row else None
 
+    def holder(self, name: str) -> str | None:
+        """Whose lease runs."""
+        with self._postgres.transaction() as connection:
+            row = connection.execute(
+                "SELECT holder FROM lease WHERE name = %s AND lease_until > now()", (name,)
+            ).fetchone()
+        return None if row is None else str(row["holder"])
+
     def renew(self, name: str, epoch: int) -> None:
         """Raises LeaseLostError."""
         with self._postgres.transaction() as connection:

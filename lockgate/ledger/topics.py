@@ -13,6 +13,7 @@ from lockgate.clients.postgres import Postgres
 from lockgate.core.offsets import LastMessage, TopicPartition
 from lockgate.ledger.decisions import decide, give_up
 from lockgate.ledger.rows import Row, one_row
+from lockgate.ledger.sealing import seal
 
 RECREATED = "the topic was deleted and made again: events of its earlier incarnation that had not landed are lost"
 
@@ -41,6 +42,14 @@ class Topics:
         """`holder` names this process to people."""
         self._postgres = postgres
         self._holder = holder
+
+    @property
+    def postgres(self) -> Postgres:
+        return self._postgres
+
+    @property
+    def holder(self) -> str:
+        return self._holder
 
     def register(self, stream: str, topic: str, kafka_id: UUID, starts: Mapping[int, int]) -> list[PartitionState]:
         """Make a topic's incarnation and its partitions known, each from its start offset; what is known stays as it is.
@@ -80,12 +89,12 @@ class Topics:
                     " ON CONFLICT DO NOTHING",
                     [(number, partition, start, start, reason, reason) for partition, start in starts.items()],
                 )
-            return _partitions(connection, "t.kafka_id = %s AND p.ended_at IS NULL", (kafka_id,))
+            return partitions_where(connection, "t.kafka_id = %s AND p.ended_at IS NULL", (kafka_id,))
 
     def partitions(self, stream: str | None = None) -> list[PartitionState]:
         """Every partition of every incarnation, or of one stream's."""
         with self._postgres.transaction() as connection:
-            return _partitions(connection, "%s::text IS NULL OR t.stream = %s", (stream, stream))
+            return partitions_where(connection, "%s::text IS NULL OR t.stream = %s", (stream, stream))
 
     def stop(self, topic_partition: TopicPartition, reason: str, planned_end: int) -> bool:
         """Land nothing more of a partition until somebody decides; repeats keep the first reason and time.
@@ -125,6 +134,8 @@ def stop(connection: Connection[Row], topic_partition: TopicPartition, reason: s
 
 def _retire(connection: Connection[Row], topic_no: int, by: str) -> None:
     """End an incarnation's partitions where they are planned to: its offsets mean other messages now, or none."""
+    for growing in connection.execute("SELECT partition FROM open_batch WHERE topic_no = %s", (topic_no,)).fetchall():
+        seal(connection, topic_no, growing["partition"], by)
     open_partitions = connection.execute(
         "SELECT * FROM topic_partition WHERE topic_no = %s AND (stopped_because IS NOT NULL OR visible_end < planned_end)"
         " FOR UPDATE",
@@ -136,7 +147,7 @@ def _retire(connection: Connection[Row], topic_no: int, by: str) -> None:
         give_up(connection, ended, state["planned_end"], decision, by)
 
 
-def _partitions(connection: Connection[Row], where: str, parameters: Sequence[Any]) -> list[PartitionState]:
+def partitions_where(connection: Connection[Row], where: str, parameters: Sequence[Any]) -> list[PartitionState]:
     rows = connection.execute(
         "SELECT t.topic_id, t.kafka_id, t.topic, p.* FROM topic_partition p JOIN topic t USING (topic_no)"
         f" WHERE {where} ORDER BY p.topic_no, p.partition",

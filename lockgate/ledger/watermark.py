@@ -13,7 +13,10 @@ from lockgate.ledger.rows import Row, one_row
 
 
 def advance(connection: Connection[Row], topic_no: int, partition: int) -> None:
-    """Move the watermark over the committed batches that follow it without a hole, and their event hours to new versions."""
+    """Move the watermark over the committed batches that follow it without a hole, and their event hours to new versions.
+
+    Behind them it goes as far as a batch that is open there has landed; the hours of that one are touched when it is sealed.
+    """
     state = one_row(
         connection,
         "SELECT p.*, stream FROM topic_partition p JOIN topic USING (topic_no)"
@@ -36,7 +39,16 @@ def advance(connection: Connection[Row], topic_no: int, partition: int) -> None:
         if batch["last_offset"] is not None:
             last = (batch["last_offset"], batch["last_digest"])
         new.append(Stretch(batch["first_offset"], batch["end_offset"], batch["generation"]))
-    if not passed:
+    growing = connection.execute(
+        "SELECT landed_end, last_offset, last_digest FROM open_batch"
+        " WHERE topic_no = %s AND partition = %s AND first_offset <= %s AND landed_end > %s",
+        (topic_no, partition, visible, visible),
+    ).fetchone()
+    if growing is not None:
+        visible = growing["landed_end"]
+        if growing["last_offset"] is not None:
+            last = (growing["last_offset"], growing["last_digest"])
+    if visible == state["visible_end"]:
         return
     connection.execute(
         "UPDATE topic_partition SET visible_end = %s, exceptions = %s, last_offset = %s, last_digest = %s,"

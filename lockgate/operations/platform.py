@@ -14,6 +14,7 @@ from lockgate.clients.warehouse import Warehouse
 from lockgate.clients.worker import Worker
 from lockgate.contracts import Contract, ContractError
 from lockgate.contracts.baseline import in_force
+from lockgate.landing.handover import Handover
 from lockgate.ledger.batches import Batches
 from lockgate.ledger.builds import Builds
 from lockgate.ledger.leases import Leases
@@ -43,6 +44,7 @@ class Platform:
     leases: Leases
     publisher: Publisher
     log: Log
+    handover: Handover
 
     def contract(self, stream: str) -> Contract:
         """The contract for work that follows from a change of it. Raises ContractError where there is none that is in force."""
@@ -80,4 +82,5 @@ def open_platform(settings: Settings, holder: str | None = None) -> Iterator[Pla
             leases,
             Publisher(warehouse, builds, leases),
             Log(postgres),
+            Handover(postgres, name, settings.tail_patience_seconds),
         )

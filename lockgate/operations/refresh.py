@@ -15,6 +15,7 @@ from lockgate.clients.errors import ClientError, TransientError
 from lockgate.clients.warehouse import Warehouse
 from lockgate.core import mends
 from lockgate.core.mends import Mend
+from lockgate.core.offsets import TopicPartition
 from lockgate.core.upstream import upstream_first, waits_for
 from lockgate.core.windows import Mart, Plan, Window, plan, widened
 from lockgate.landing.visibility import mirror
@@ -78,6 +79,7 @@ class _Work:
     plan: Plan | None = None
     build: Build | None = None
     known: int = 0
+    seen: Mapping[TopicPartition, int] = field(default_factory=dict)  # up to where the candidate may have rows
 
 
 def refresh(
@@ -105,6 +107,7 @@ def refresh(
                 _begin(platform, lane, work, held, between, rebuild, most_hours)
         _build(platform, lane, works, builder)
         begun = {work.mart.name: work for work in works if work.build is not None}
+        _gate_what_was_seen(platform, list(begun.values()))
         for name in upstream_first(work.mart for work in begun.values()):
             _judge(platform, begun[name], begun)
     outdated = platform.builds.outdated(work.mart for work in works)
@@ -213,7 +216,7 @@ def _begin(
         )
         work.report.mend = mends.again(mart.clock, mends.RUNBOOK_SHAPE)
         return
-    if platform.builds.ungated(mart.stream):
+    if _held_back(platform, mart.stream):
         work.report.waits_for = f"the gate of stream {mart.stream}"
         work.report.deferred = platform.builds.unjudged(mart.stream)
         why = "it has not looked at what just landed" if work.report.deferred else "what landed has not passed it"
@@ -237,6 +240,27 @@ def _begin(
     report.arrived_through = clock.arrived_through
     prepare(platform.warehouse, work.plan, lane)
     work.build = build
+
+
+def _held_back(platform: Platform, stream: str) -> bool:
+    """Whether something that landed has not passed the gate. What a tail has sealed since the tick's own gate is judged now."""
+    if platform.builds.ungated(stream) and platform.handover.tail_lives(stream):
+        gate_landed(platform, stream)
+    return bool(platform.builds.ungated(stream))
+
+
+def _gate_what_was_seen(platform: Platform, works: Sequence[_Work]) -> None:
+    """Note what the candidates that were just built may have rows of, and gate what a tail landed of it meanwhile.
+
+    What becomes visible from here on is in none of them, so it is nobody's concern before the next build.
+    """
+    for stream in sorted({work.mart.stream for work in works}):
+        seen = {state.topic_partition: state.visible_end for state in platform.batches.partitions(stream)}
+        for work in works:
+            if work.mart.stream == stream:
+                work.seen = seen
+        if platform.handover.seal(stream, seen) or platform.handover.tail_lives(stream):
+            gate_landed(platform, stream)
 
 
 def _reached(platform: Platform, work: _Work, narrow: Plan) -> Plan:
@@ -302,7 +326,7 @@ def _publish(platform: Platform, work: _Work) -> None:
     build = work.build
     assert build is not None  # only gated builds come here
     try:
-        if platform.builds.ungated(work.mart.stream):
+        if platform.builds.ungated(work.mart.stream, work.seen):
             # Visible since the plan was made, so perhaps in the candidate: no gate over what landed has looked at it.
             raise StaleBuildError(f"{build.mart}: more of {work.mart.stream} landed and has not passed its gate yet")
         work.report.published_at = platform.publisher.publish(build, work.mart.personal)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -15,8 +18,11 @@ from lockgate.clients.kafka import producer
 from lockgate.clients.postgres import Postgres
 from lockgate.clients.worker import Worker
 from lockgate.contracts import baseline
+from lockgate.embedded.environment import inherited, settings_environment
 from lockgate.landing.filling import Filler
+from lockgate.landing.handover import tail_lease
 from lockgate.ledger.fills import Fills
+from lockgate.ledger.leases import Leases
 from lockgate.names import LEDGER_DATABASE, inbox
 from lockgate.operations.platform import open_platform
 from lockgate.operations.refresh import MartReport
@@ -25,6 +31,7 @@ from lockgate.settings import Settings
 from orchestration.automation.alerts import alerts_of
 from orchestration.specs import declared_marts
 from tests.integration.dagster.conftest import FIRST_HOUR, Minute
+from tests.integration.landing.tails import until
 
 MART = "marts/payments_hour"
 PUBLISHED = "SELECT hour_at, payments, toString(amount) FROM marts.payments_hour ORDER BY hour_at"
@@ -276,3 +283,52 @@ def test_an_attribute_that_marts_need_is_out_of_the_contract_for_a_while_and_com
     assert minute.rows(
         f"SELECT currency, payments FROM marts.payments_hour WHERE hour_at = '{at:%Y-%m-%d %H:%M:%S}'"
     ) == [("EUR", 2)]
+
+
+def test_beside_a_tail_the_asset_seals_proves_and_builds_from_what_the_tail_has_landed(
+    minute: Minute,
+) -> None:
+    assert minute.run().success  # nothing is left over
+    before, seen = open_and_committed(minute.settings), "SELECT count() FROM staging.payments"
+    ((rows,),) = minute.rows(seen)
+    with tail_of(minute.settings, "payments"):
+        pay(minute.settings, ONE + timedelta(hours=4), range(100, 120))
+        until(lambda: minute.rows(seen) == [(rows + 20,)], "the tail has landed them")
+        opened, committed = open_and_committed(minute.settings)
+        assert (opened, committed) == (20, before[1]), "which nobody has sealed"
+        run = minute.run()
+    assert run.success
+    assert all(checks(run)[f"staging/payments:{name}"].passed for name in ("complete", "proven", "landed"))
+    landed = minute.instance.get_latest_materialization_event(minute.key("staging/payments"))
+    assert landed is not None
+    assert landed.asset_materialization is not None
+    assert landed.asset_materialization.metadata["rows_landed"].value == 20
+    assert open_and_committed(minute.settings) == (0, committed + 20)
+    assert [row[1] for row in minute.rows(PUBLISHED)][-1] == 20
+
+
+@contextmanager
+def tail_of(settings: Settings, stream: str) -> Iterator[None]:
+    """`lockgate tail` of one stream, that follows, for the length of the block."""
+    environment = inherited(settings_environment(settings))
+    process = subprocess.Popen([sys.executable, "-m", "lockgate.cli", "tail", "--stream", stream], env=environment)
+    try:
+        with Postgres(settings.postgres(LEDGER_DATABASE)) as ledger:
+            leases = Leases(ledger, "a test", 0)
+            until(lambda: leases.holder(tail_lease(stream)) is not None, "the tail follows", 60)
+        yield
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+def open_and_committed(settings: Settings) -> tuple[int, int]:
+    """Payments that a tail has landed and nobody has sealed, and those of batches."""
+    with Postgres(settings.postgres(LEDGER_DATABASE)) as ledger, ledger.transaction() as connection:
+        row = connection.execute(
+            "SELECT (SELECT coalesce(sum(o.landed), 0) FROM open_batch o JOIN topic USING (topic_no) WHERE stream = 'payments')"
+            " AS open, (SELECT coalesce(sum(b.landed), 0) FROM batch b JOIN topic USING (topic_no) WHERE stream = 'payments')"
+            " AS committed"
+        ).fetchone()
+    assert row is not None
+    return int(row["open"]), int(row["committed"])

@@ -92,6 +92,11 @@ class Stream:
             sql.format(s=f"staging.{self.name}", raw=f"staging_raw.{self.name}", name=self.name)
         )
 
+    def ledger(self, sql: str, *parameters: Any) -> list[dict[str, Any]]:
+        """Rows of the ledger; `%s` in the statement stand for the parameters."""
+        with self.postgres.transaction() as connection:
+            return connection.execute(sql, parameters).fetchall()
+
     def visible(self) -> tuple[int, int]:
         """(rows, different places) of what readers see."""
         row = self.warehouse.rows(

@@ -133,7 +133,7 @@ def test_a_sender_that_wakes_up_late_changes_nothing(stream: Stream) -> None:
     slow = stream.batches("slow", lease_seconds=0.01)
     lander = stream.lander(slow)
     ensure_tables(stream.warehouse, [stream.contract])
-    (target, _) = lander._targets(stream.contract, report := stream.lander(slow).land([contract_of(stream.name)])[0])
+    (target, _) = lander.targets(stream.contract, report := stream.lander(slow).land([contract_of(stream.name)])[0])
     assert report.landed == 100  # the first hundred land in the usual way
     stream.produce([event(n) for n in range(100, 200)], partition=0)
     (batch,) = slow.claim([Wanted(target.state.topic_partition, 200, 100)], 100)

@@ -108,7 +108,7 @@ def test_who_finds_an_old_range_forgotten_stops_nothing(stream: Stream) -> None:
     stream.produce([event(n) for n in range(20)], partition=0)
     paused = stream.batches("paused", lease_seconds=0.01)
     (where, _) = [
-        t.state.topic_partition for t in stream.lander(paused)._targets(stream.contract, StreamReport(stream.name))
+        t.state.topic_partition for t in stream.lander(paused).targets(stream.contract, StreamReport(stream.name))
     ]
     (batch,) = paused.claim([Wanted(where, 20, 20)], 20)
     time.sleep(0.1)

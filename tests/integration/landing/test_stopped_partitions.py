@@ -51,7 +51,7 @@ def test_offsets_that_vanish_below_an_open_batch_can_be_given_up(stream: Stream)
     stream.produce([event(n) for n in range(5)], partition=1)
     killed = stream.batches("killed", lease_seconds=0.01)
     ensure_tables(stream.warehouse, [stream.contract])
-    targets = stream.lander(killed)._targets(stream.contract, StreamReport(stream.name))
+    targets = stream.lander(killed).targets(stream.contract, StreamReport(stream.name))
     (where,) = (t.state.topic_partition for t in targets if len(t.remaining) == 30)
     (left,) = killed.claim([Wanted(where, 30, 30)], 30)
     read_and_insert(stream, left)  # it came as far as sending, too
@@ -128,7 +128,7 @@ def test_a_batch_left_behind_never_lands_messages_of_the_topic_made_anew(stream:
     ensure_tables(stream.warehouse, [stream.contract])
     stream.produce([event(n) for n in range(20)], partition=0)
     killed = stream.batches("killed", lease_seconds=0.01)
-    (target, _) = stream.lander(killed)._targets(stream.contract, StreamReport(stream.name))
+    (target, _) = stream.lander(killed).targets(stream.contract, StreamReport(stream.name))
     where = target.state.topic_partition
     killed.claim([Wanted(where, 10, 10)], 10)
     assert stream.land(stream.batches("patient", lease_seconds=0.01)).landed == 20

@@ -28,6 +28,36 @@ def test_a_log_that_ends_before_what_was_planned_is_a_loss() -> None:
     assert isinstance(next_range(planned_end=10, low=0, high=9), Lost)
 
 
+@given(ends, ends, ends)
+def test_what_is_next_begins_where_planning_ended_or_is_a_loss(planned_end: int, low: int, high: int) -> None:
+    """Never a range that begins elsewhere: offsets would be skipped, or read twice."""
+    found = next_range(planned_end, low, high)
+    if low <= planned_end <= high:
+        assert found == OffsetRange(planned_end, high)
+    else:
+        assert isinstance(found, Lost)
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), max_size=12), st.integers(1, 20))
+def test_a_log_that_grows_and_forgets_is_planned_offset_by_offset_until_some_are_lost(
+    moves: list[tuple[int, int]], at_most: int
+) -> None:
+    """`moves`: by how much the log grows, and then forgets, between two looks at it."""
+    low = high = planned_end = 0
+    planned: list[int] = []
+    for grown, forgotten in moves:
+        high += grown
+        low = min(low + forgotten, high)
+        found = next_range(planned_end, low, high)
+        if isinstance(found, Lost):
+            assert low > planned_end, "only what nobody had planned is lost"
+            break
+        pieces = cut(found, at_most)
+        planned += [offset for piece in pieces for offset in range(piece.first, piece.end)]
+        planned_end = found.end
+    assert planned == list(range(planned_end))
+
+
 @given(ends, st.integers(0, 5_000), st.integers(1, 700))
 def test_cutting_keeps_every_offset_once_and_in_order(first: int, length: int, at_most: int) -> None:
     pieces = cut(OffsetRange(first, first + length), at_most)
@@ -46,6 +76,13 @@ def test_a_proof_holds_only_if_every_message_is_stored_once(landed: int, quarant
     assert unaccounted(offsets, stored, BatchCount(landed + 1, quarantined, stored))  # one was stored twice
     if stored:
         assert unaccounted(offsets, stored, BatchCount(landed, quarantined, stored - 1))  # two stand at one offset
+
+
+@given(*(st.integers(0, 6) for _ in range(5)))
+def test_nothing_else_is_a_proof(length: int, messages: int, landed: int, quarantined: int, distinct: int) -> None:
+    fault = unaccounted(OffsetRange(3, 3 + length), messages, BatchCount(landed, quarantined, distinct))
+    holds = landed + quarantined == messages == distinct and messages <= length
+    assert (fault is None) == holds
 
 
 def test_more_messages_than_offsets_are_never_a_proof() -> None:

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lockgate.core.causes import Cause
 from lockgate.core.verdicts import Coverage, PairResult, judge
@@ -68,3 +70,30 @@ def test_coverage_is_a_share_of_what_was_due() -> None:
     assert Coverage(0, 0, 0, 0).share == 0.0
     with pytest.raises(ValueError, match="cannot have been compared"):
         Coverage(1, 2, 0, 0)
+
+
+counts = st.integers(0, 3)
+
+
+@st.composite
+def pairs(draw: st.DrawFn) -> PairResult:
+    due = draw(counts)
+    coverage = Coverage(due, draw(st.integers(0, due)), draw(counts), draw(counts))
+    return PairResult("p", coverage, draw(counts), draw(st.dictionaries(st.sampled_from(Cause), counts, max_size=3)))
+
+
+@given(st.lists(pairs(), max_size=4), st.sampled_from([True, False, None, "true", 1]))
+def test_level_is_what_was_compared_without_a_difference_and_passed_and_nothing_else(
+    found: list[PairResult], success: Any
+) -> None:
+    verdict = judge("r", found, {"success": success})
+    compared = all(p.coverage.windows_compared and p.coverage.rows_old + p.coverage.rows_new for p in found)
+    same = not any(p.windows_differing or p.differences for p in found)
+    assert verdict.level == (bool(found) and compared and same and success is True)
+    assert verdict.level == (not verdict.reasons), "whoever is not level is told why"
+
+
+@given(st.lists(pairs(), min_size=1, max_size=3), st.lists(pairs(), max_size=2))
+def test_more_pairs_never_make_level_what_was_not(some: list[PairResult], more: list[PairResult]) -> None:
+    if not judge("r", some, PASSED).level:
+        assert not judge("r", [*some, *more], PASSED).level

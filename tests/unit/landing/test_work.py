@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from uuid import UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lockgate.core.offsets import OffsetRange, TopicPartition
 from lockgate.landing.work import packed
@@ -35,3 +39,19 @@ def test_a_partition_is_in_a_load_once() -> None:
 
 def test_nothing_makes_no_load() -> None:
     assert numbers() == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 120)), max_size=20), st.integers(1, 150))
+def test_each_batch_is_in_one_load_in_order_and_whatever_fits_goes_together(
+    sizes: list[tuple[int, int]], rows: int
+) -> None:
+    batches = [batch(number, *partition_and_offsets) for number, partition_and_offsets in enumerate(sizes)]
+    loads = packed(batches, rows)
+    assert [one for load in loads for one in load] == batches
+    for load, after in pairwise([*loads, ()]):
+        partitions = {one.topic_partition for one in load}
+        assert len(partitions) == len(load)
+        size = sum(len(one.offsets) for one in load)
+        assert len(load) == 1 or size <= rows
+        if after:
+            assert after[0].topic_partition in partitions or size + len(after[0].offsets) > rows, "it would have fitted"

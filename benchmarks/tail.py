@@ -1,0 +1,311 @@
+"""The tail's latency: from the broker's receipt of an event to the moment from which readers of `staging` see it.
+
+    python -m benchmarks tail [--rates 2000 20000] [--seconds 64]
+
+Starts a PostgreSQL, a broker and a warehouse of its own in a temporary folder, a producer and a tail as processes of their own,
+and sends synthetic events of 280 B at a steady rate to 4 partitions. What is measured, for each event, is from Kafka's timestamp
+of it (LogAppendTime: the broker's clock, of this machine, in milliseconds) to the return of the insert into `ledger.visible`
+that shows its offset. A reader beside it asks `staging` for the largest offset of each partition, and must never see less than
+was told to be shown before it asked; how old the newest event is that it sees, and how often it asked, is printed, too.
+
+At the end all that was sent is counted in `staging`: nothing lost, nothing doubled. CPU is of all processes, by service.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import shutil
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from lockgate.clients.kafka import KafkaAdmin, producer
+from lockgate.clients.postgres import Postgres
+from lockgate.clients.warehouse import Warehouse
+from lockgate.contracts import load_contracts
+from lockgate.embedded.ports import free_ports
+from lockgate.embedded.services import services
+from lockgate.embedded.supervisor import Supervisor
+from lockgate.landing.handover import tail_lease
+from lockgate.landing.piecewise import Shown
+from lockgate.landing.tail import Tail
+from lockgate.ledger.batches import Batches
+from lockgate.ledger.leases import Leases
+from lockgate.ledger.migrate import migrate
+from lockgate.names import LEDGER_DATABASE, VISIBLE, staging, staging_raw
+from lockgate.settings import Settings
+
+STREAM = "bench_tail"
+PARTITIONS = 4
+_CONTRACT = f"""
+stream: {STREAM}
+description: Made-up events of a benchmark.
+owner: benchmarks
+topic: {STREAM}
+partitions: {PARTITIONS}
+kind: {{paths: [event_kind]}}
+identity: {{paths: [event_id]}}
+event_time: {{paths: [event_at], max_ahead: 1d, lateness: 1h}}
+attributes:
+  actor_id: {{paths: [actor_id], type: Int64, description: …}}
+  actor_login: {{paths: [actor_login], type: String, description: …}}
+  repo_id: {{paths: [repo_id], type: Int64, description: …}}
+  repo_name: {{paths: [repo_name], type: String, description: …}}
+  action: {{paths: [action], type: String, description: …}}
+  commits: {{paths: [commits], type: Int64, description: …}}
+  public: {{paths: [public], type: Bool, description: …}}
+"""
+_STEPS = ("read", "planned", "inserted", "counted", "committed", "shown")
+
+
+def event(number: int) -> bytes:
+    """280 bytes, of now."""
+    at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{int(time.time() * 1000) % 1000:03}Z"
+    mixed = number * 2654435761 % (1 << 32)
+    text = (
+        f'{{"event_id":"{mixed:08x}-{number}","event_at":"{at}","event_kind":"PushEvent",'
+        f'"actor_id":{mixed % 5_000_000},"actor_login":"user-{mixed:08x}","repo_id":{mixed % 2_000_000},'
+        f'"repo_name":"org-{mixed % 65536:04x}/repo-{mixed % 16777216:06x}","action":"opened","commits":{mixed % 50},'
+        '"public":true,"client":"'
+    )
+    return (text + "c" * (280 - len(text) - 2) + '"}').encode()
+
+
+def send(settings: Settings, rate: int, seconds: float, done: Connection) -> None:
+    """A producer's process: so many events a second, in steps of five milliseconds; tells how many it has sent."""
+    sender, sent, began = producer(settings), 0, time.monotonic()
+    while (now := time.monotonic() - began) < seconds:
+        while sent < now * rate:
+            sender.produce(STREAM, event(sent), partition=sent % PARTITIONS)
+            sent += 1
+        sender.poll(0)
+        time.sleep(0.005)
+    assert sender.flush(30) == 0
+    done.send(sent)
+
+
+def follow(settings: Settings, ending: Event, heard: Connection) -> None:
+    """The tail's process; when it has ended it tells what it has shown."""
+    stop = threading.Event()
+    pieces: list[dict[str, Any]] = []
+
+    def note(shown: Shown) -> None:
+        arrivals = [[m.timestamp()[1] for m in portion.messages] for portion in shown.portions]
+        ends = {portion.where.partition: portion.offsets.end for portion in shown.portions}
+        pieces.append({"arrivals": arrivals, "ends": ends, **{step: getattr(shown, step) for step in _STEPS}})
+
+    with (
+        Warehouse(settings.clickhouse()) as warehouse,
+        Postgres(settings.postgres(LEDGER_DATABASE), max_connections=8) as postgres,
+    ):
+        tail = Tail(settings, warehouse, Batches(postgres, "the benchmark", 60), STREAM, stop, note)
+        thread = threading.Thread(target=tail.run)
+        thread.start()
+        ending.wait()
+        stop.set()
+        thread.join()
+    heard.send(pieces)
+
+
+@dataclass
+class Seen:
+    """What a reader saw: when it asked, and the largest offset of each partition."""
+
+    asked: float
+    took: float
+    newest: float
+    ends: dict[int, int]
+
+
+def read(warehouse: Warehouse) -> Seen:
+    asked = time.time()
+    rows = warehouse.rows(
+        f"SELECT _partition, max(_offset) + 1, toUnixTimestamp64Milli(max(_kafka_timestamp)) FROM {staging(STREAM)}"
+        " WHERE _kafka_timestamp > now64(3) - INTERVAL 10 SECOND GROUP BY _partition"
+    )
+    newest = max((row[2] for row in rows), default=0) / 1000
+    return Seen(asked, time.time() - asked, newest, {row[0]: row[1] for row in rows})
+
+
+@contextmanager
+def _stack() -> Iterator[Settings]:
+    home = Path(tempfile.mkdtemp(prefix="lockgate-bench-"))
+    kafka, controller, clickhouse, postgres, dagster = free_ports(5)
+    (home / "contracts").mkdir()
+    (home / "contracts" / f"{STREAM}.yml").write_text(_CONTRACT)
+    settings = Settings(
+        home=home,
+        contracts=home / "contracts",
+        kafka_port=kafka,
+        kafka_controller_port=controller,
+        clickhouse_port=clickhouse,
+        postgres_port=postgres,
+        dagster_port=dagster,
+    )
+    supervisor = Supervisor(home, services(settings, with_dagster=False, with_worker=False), report=lambda _: None)
+    supervisor.start()
+    try:
+        migrate(settings.postgres(LEDGER_DATABASE))
+        yield settings
+    finally:
+        supervisor.stop()
+        shutil.rmtree(home)
+
+
+def _cpu(settings: Settings, more: dict[str, int]) -> dict[str, float]:
+    """Process → CPU seconds so far, with its children."""
+    from lockgate.embedded.state import read_state
+
+    state = read_state(settings.home_dir)
+    assert state is not None
+    used = {}
+    for name, pid in {**{s.name: s.pid for s in state.services if s.pid}, **more}.items():
+        processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+        used[name] = sum(sum(p.cpu_times()[:4]) for p in processes)
+    return used
+
+
+def measure(settings: Settings, rate: int, seconds: float) -> dict[str, Any]:
+    from benchmarks import tail as module  # as children import it: here it may be `__main__`
+
+    spawn = multiprocessing.get_context("spawn")
+    admin = KafkaAdmin(settings)
+    contract = load_contracts(settings.contracts)[STREAM]
+    admin.ensure_topic(contract)
+    ending, (heard, hear), (done, told) = spawn.Event(), spawn.Pipe(False), spawn.Pipe(False)
+    tail = spawn.Process(target=module.follow, args=(settings, ending, hear))
+    tail.start()
+    with (
+        Warehouse(settings.clickhouse()) as warehouse,
+        Postgres(settings.postgres(LEDGER_DATABASE)) as postgres,
+    ):
+        leases = Leases(postgres, "benchmark", 0)
+        while leases.holder(tail_lease(STREAM)) is None:
+            time.sleep(0.05)
+        before = warehouse.value(f"SELECT count() FROM {staging(STREAM)}")
+        sender = spawn.Process(target=module.send, args=(settings, rate, seconds, told))
+        sender.start()
+        time.sleep(2.0)
+        names = {"tail": tail.pid or 0, "producer": sender.pid or 0}
+        used, began, seen, parts = _cpu(settings, names), time.time(), list[Seen](), list[tuple[int, int]]()
+        while time.time() < began + seconds - 4:
+            seen.append(read(warehouse))
+            counts = dict(
+                warehouse.rows("SELECT concat(database, '.', table), count() FROM system.parts WHERE active GROUP BY 1")
+            )
+            parts.append((counts.get(staging_raw(STREAM), 0), counts.get(VISIBLE, 0)))
+            time.sleep(1.0)
+        spent = {name: (cpu - used[name]) for name, cpu in _cpu(settings, names).items()}
+        during = time.time() - began
+        ended = time.time()
+        sent = done.recv()
+        sender.join()
+        time.sleep(2)
+        ending.set()
+        pieces = heard.recv()
+        tail.join()
+        landed = warehouse.rows(f"SELECT count(), uniqExact(_partition, _offset) FROM {staging(STREAM)}")[0]
+        with postgres.transaction() as connection:
+            rows = connection.execute("SELECT count(*) AS n FROM batch").fetchone()
+    counted = [p for p in pieces if began <= p["read"] <= ended]
+    latencies = sorted(p["shown"] * 1000 - stamp for p in counted for stamps in p["arrivals"] for stamp in stamps)
+    late = sum(
+        any(end > one.ends.get(where, 0) for p in pieces if p["shown"] < one.asked for where, end in p["ends"].items())
+        for one in seen
+    )
+    assert late == 0, f"{late} of {len(seen)} times a reader saw less than was told to be shown"
+    steps = {
+        step: statistics.median((p[step] - p[previous]) * 1000 for p in counted) for previous, step in pairwise(_STEPS)
+    }
+    return {
+        "rate": rate,
+        "events": len(latencies),
+        "p50": _at(latencies, 0.5),
+        "p90": _at(latencies, 0.9),
+        "p99": _at(latencies, 0.99),
+        "p999": _at(latencies, 0.999),
+        "max": latencies[-1],
+        "pieces a second": len(counted) / during,
+        "steps": steps,
+        "parts": [max(p[i] for p in parts) for i in (0, 1)],
+        "parts at the end": parts[-1],
+        "reader": {
+            "asked": len(seen),
+            "took": statistics.median(s.took for s in seen) * 1000,
+            "newest seen is old": statistics.median((s.asked + s.took - s.newest) * 1000 for s in seen),
+        },
+        "cpu": {name: seconds_ / during for name, seconds_ in spent.items()},
+        "sent": sent,
+        "landed": landed[0] - before,
+        "doubled": landed[0] - landed[1],
+        "ledger rows": rows["n"] if rows else 0,
+    }
+
+
+def _at(ordered: list[float], share: float) -> float:
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rates", type=int, nargs="+", default=[2_000, 20_000], help="events a second")
+    parser.add_argument("--seconds", type=float, default=64, help="of each; the first and the last two are left out")
+    parser.add_argument("--json", type=Path, help="also write the figures there")
+    options = parser.parse_args()
+    figures = []
+    with _stack() as settings:
+        print(f"events of {len(event(0))} B, {PARTITIONS} partitions, {os.cpu_count()} cores; load before: {_load()}")
+        for rate in options.rates:
+            found = measure(settings, rate, options.seconds)
+            figures.append(found)
+            _print(found)
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1))
+
+
+def _load() -> str:
+    return " ".join(f"{value:.1f}" for value in os.getloadavg())
+
+
+def _print(found: dict[str, Any]) -> None:
+    print(f"{found['rate']:,} events a second, {found['events']:,} measured; load after: {_load()}")
+    print(
+        f"  from the broker's receipt to visible in staging, ms: P50 {found['p50']:.0f}, P90 {found['p90']:.0f},"
+        f" P99 {found['p99']:.0f}, P99.9 {found['p999']:.0f}, max {found['max']:.0f}"
+    )
+    steps = ", ".join(f"{name} {value:.1f}" for name, value in found["steps"].items())
+    print(
+        f"  {found['pieces a second']:.1f} pieces a second; medians of the steps, ms, each from the one before: {steps}"
+    )
+    print(
+        f"  parts at most: staging {found['parts'][0]}, visible {found['parts'][1]}; at the end {found['parts at the end']}"
+    )
+    reader = found["reader"]
+    print(
+        f"  a reader asked {reader['asked']} times, {reader['took']:.0f} ms each, and never saw less than was told;"
+        f" the newest event in its answer was {reader['newest seen is old']:.0f} ms old when it came"
+    )
+    cpu = ", ".join(f"{name} {cores:.2f}" for name, cores in sorted(found["cpu"].items(), key=lambda i: -i[1]))
+    print(f"  cores: {sum(found['cpu'].values()):.2f}; of these {cpu}")
+    print(
+        f"  sent {found['sent']:,}, landed {found['landed']:,}, lost {found['sent'] - found['landed']:,},"
+        f" doubled {found['doubled']:,}; rows of the ledger's batches: {found['ledger rows']}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""`lockgate tail`: what arrives is in staging at once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from typing import Annotated
+
+import typer
+
+from lockgate.operations.tail import STOP_SECONDS, Tails
+from lockgate.settings import Settings
+
+
+def tail(
+    stream: Annotated[list[str] | None, typer.Option("--stream", help="Only this one; may be given again.")] = None,
+) -> None:
+    """Land what arrives at once, until interrupted. Ticks go on beside it: they seal, prove and build from what it landed."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    asked = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: asked.set())
+    if not Tails(Settings(), stream or ()).run(asked):
+        logging.error("not all had ended after %g s; the next tick takes over what they were at", STOP_SECONDS)
+        os._exit(1)  # a thread that waits for a server would hold the process up
