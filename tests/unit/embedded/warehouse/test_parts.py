@@ -34,7 +34,6 @@ def test_an_error_that_quotes_bytes_which_are_no_utf8_keeps_its_code() -> None:
     assert "\ufffd" in error.text
 
 
-
 @pytest.mark.parametrize(
     ("text", "code", "name", "status", "inner"),
     [
