@@ -305,9 +305,15 @@ def _granted(accounts: Accounts, text: _Reader, asker: str, database: str) -> Ac
         else:
             told = _qualified(statement, what, database)
             told = f"REVOKE {told}" if revokes else told + (" WITH GRANT OPTION" if "GRANT" in options else "")
-            account = replace(account, grants=(*account.grants, told))
+            if not _holds(account, told):
+                account = replace(account, grants=(*account.grants, told))
         accounts = replace(accounts, **{kind: {**getattr(accounts, kind), name: account}})
     return accounts
+
+
+def _holds(account: Account, told: str) -> bool:
+    """Whether GRANT `told` would change nothing; in doubt it does."""
+    return told in account.grants and not any(grant.startswith("REVOKE ") for grant in account.grants)
 
 
 def _roles_after(roles: tuple[str, ...], what: tuple[Token, ...], revokes: bool) -> tuple[str, ...]:

@@ -27,11 +27,18 @@ from lockgate.embedded.warehouse import accounts, configuration, marks
 from lockgate.embedded.warehouse.access import OWN_ROLE, SERVER_ROLE, Access, User, UsersFileError
 from lockgate.embedded.warehouse.accounts import Account, Accounts
 from lockgate.embedded.warehouse.configuration import Limits
-from lockgate.embedded.warehouse.errors import NOT_IMPLEMENTED, UNKNOWN_EXCEPTION, WarehouseError, from_exception
+from lockgate.embedded.warehouse.errors import (
+    LIMIT_EXCEEDED,
+    NOT_IMPLEMENTED,
+    UNKNOWN_EXCEPTION,
+    WarehouseError,
+    from_exception,
+)
 from lockgate.embedded.warehouse.lexer import identifier, literal
 from lockgate.embedded.warehouse.parsing import Kind, Parser, classify
 
 _ACCOUNTS = "accounts.json"  # users and roles made with SQL
+_MOST_REOPENED = 100  # each time chdb keeps 9 MB, 5 threads and 13 files of the engine that was closed
 _READY_PER_USER = 4  # connections kept open in advance for each user, and set of roles, that has asked
 _MOST_READY = 16  # of those that came back unchanged
 
@@ -93,6 +100,7 @@ class Engine:
         self._lock = threading.Lock()
         self._ready: dict[tuple[str, tuple[str, ...]], deque[Connection]] = defaultdict(deque)
         self._numbers = itertools.count()
+        self._reopened = 0
         self._background = ThreadPoolExecutor(1, "connections")
         self._control_lock = threading.Lock()
         self._closed = threading.Event()
@@ -127,6 +135,7 @@ class Engine:
         next start. Only while nobody has a connection. Raises WarehouseError if it does not take them: all is as before."""
         before = self.accounts
         with self._control_lock:
+            self._reopened += 1
             self._stop()
             try:
                 self._start(made)
@@ -146,8 +155,13 @@ class Engine:
             logger.critical("the engine does not open again", exc_info=True)
             os._exit(1)
 
-    def need_no_memory(self) -> None:
-        """Raises WarehouseError if tables hold rows that do not outlive the engine."""
+    def check_may_reopen(self) -> None:
+        """Raises WarehouseError if tables hold rows that do not outlive the engine, or it was opened anew too often."""
+        if self._reopened >= _MOST_REOPENED:
+            raise WarehouseError(
+                LIMIT_EXCEEDED,
+                f"Users and roles have changed {_MOST_REOPENED} times since the start: restart the warehouse",
+            )
         found = self._control.rows(
             "SELECT concat(database, '.', name) FROM system.tables WHERE engine = 'Memory' AND total_rows > 0 "
             "OR database IN (SELECT name FROM system.databases WHERE engine = 'Memory') "

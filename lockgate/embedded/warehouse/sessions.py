@@ -228,7 +228,7 @@ class Sessions:
             with self._gate.alone(_ALONE_SECONDS), self._lock:
                 made = change(self._engine.accounts, self._engine.access)
                 if made is not None and made != self._engine.accounts:
-                    self._engine.need_no_memory()
+                    self._engine.check_may_reopen()
                     self._need_no_temporary_tables()
                     self._reopen(made)
                 return made is not None

@@ -9,12 +9,13 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from .conftest import Answer, RunningWarehouse, entry, start
 
-MORE = {
+MORE: dict[str, Any] = {
     "roles": {
         "security": ["ALL ON *.* WITH GRANT OPTION"],
         "hiring": ["CREATE USER, DROP USER, CREATE ROLE ON *.*"],
@@ -57,7 +58,7 @@ def _code(answer: Answer) -> str:
     return answer.headers.get("x-clickhouse-exception-code", "0")
 
 
-def _says(warehouse: RunningWarehouse, sql: str, user: str, **url: object) -> str:
+def _says(warehouse: RunningWarehouse, sql: str, user: str, **url: Any) -> str:
     """The result, or the number of the error."""
     answer = warehouse.request(sql, user=user, **url)
     return answer.text if answer.status == 200 else _code(answer)
@@ -145,7 +146,8 @@ def test_row_policies_hold_for_a_role_within_a_role(own: RunningWarehouse, eve: 
         ("sec", "CREATE ROW POLICY p ON serving.orders USING 1 TO eve", "514"),
     ],
 )  # fmt: skip
-def test_who_may_not(own: RunningWarehouse, eve: str, user: str, sql: str, code: str) -> None:
+@pytest.mark.usefixtures("eve")
+def test_who_may_not(own: RunningWarehouse, user: str, sql: str, code: str) -> None:
     before = own.ask("SHOW ACCESS", user="sec")
     assert _says(own, sql, user) == code
     assert own.ask("SHOW ACCESS", user="sec") == before
@@ -160,7 +162,8 @@ def test_what_a_grant_option_allows(own: RunningWarehouse, eve: str) -> None:
     own.ask("DROP USER bob", user="hr")
 
 
-def test_system_tables_tell_of_them(own: RunningWarehouse, eve: str) -> None:
+@pytest.mark.usefixtures("eve")
+def test_system_tables_tell_of_them(own: RunningWarehouse) -> None:
     own.ask("GRANT SELECT, INSERT ON serving.orders TO eve", user="sec")
     assert own.ask("SHOW GRANTS FOR eve", user="sec") == "GRANT SELECT, INSERT ON serving.orders TO eve"
     told = "SELECT user_name, role_name, access_type FROM system.grants WHERE table = 'orders' ORDER BY access_type"
@@ -231,7 +234,8 @@ def test_what_is_in_memory_only_is_not_lost(own: RunningWarehouse, make: str, dr
     own.ask("DROP USER bob", user="sec")
 
 
-def test_a_query_that_runs_is_waited_for(own: RunningWarehouse, eve: str) -> None:
+@pytest.mark.usefixtures("eve")
+def test_a_query_that_runs_is_waited_for(own: RunningWarehouse) -> None:
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(own.ask, "SELECT sleepEachRow(0.5) FROM numbers(4) SETTINGS max_block_size = 1", "sec")
         while own.ask("SELECT count() FROM system.processes WHERE query LIKE 'SELECT sleep%'", user="sec") == "0":
@@ -258,7 +262,7 @@ def test_no_insert_and_no_answer_is_lost_while_accounts_change(own: RunningWareh
 
     with ThreadPoolExecutor(4) as pool:
         workers = [pool.submit(work, n * 1_000_000) for n in range(4)]
-        for turn in range(10):
+        for turn in range(6):
             own.ask(f"CREATE USER u{turn} IDENTIFIED BY 'u{turn}-secret'", user="sec")
             own.ask(f"GRANT SELECT ON hidden.rows TO u{turn}", user="sec")
             assert int(own.ask("SELECT count() FROM hidden.rows", user=f"u{turn}")) >= 0
@@ -267,7 +271,7 @@ def test_no_insert_and_no_answer_is_lost_while_accounts_change(own: RunningWareh
         stop.set()
         stored = sum(worker.result() for worker in workers)
     assert own.ask("SELECT count(), uniqExact(n) FROM hidden.rows", user="sec") == f"{stored}\t{stored}"
-    own.ask("DROP USER u0, u2, u4, u6, u8", user="sec")
+    own.ask("DROP USER u0, u2, u4", user="sec")
     own.ask("DROP TABLE hidden.rows SYNC", user="sec")
 
 

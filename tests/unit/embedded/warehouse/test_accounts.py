@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from lockgate.embedded.warehouse import accounts
-from lockgate.embedded.warehouse.access import NO_PASSWORD, Access, User
+from lockgate.embedded.warehouse.access import NO_PASSWORD, Access, User, UsersFileError
 from lockgate.embedded.warehouse.accounts import Account, Accounts
+from lockgate.embedded.warehouse.configuration import Limits
+from lockgate.embedded.warehouse.engine import Engine
 from lockgate.embedded.warehouse.errors import WarehouseError
 from lockgate.embedded.warehouse.gate import Gate
 from lockgate.embedded.warehouse.statements import Canonical
@@ -79,10 +81,28 @@ def test_alter_and_drop() -> None:
         (["GRANT SELECT ON a.* TO eve", "REVOKE SELECT ON a.b FROM eve"], ["SELECT ON a.*", "REVOKE SELECT ON a.b"]),
         (["GRANT SELECT ON a.* TO eve", "GRANT INSERT ON a.* TO eve WITH REPLACE OPTION"], ["INSERT ON a.*"]),
         (["GRANT TABLE ENGINE ON URL TO eve"], ["TABLE ENGINE ON URL"]),
+        (["GRANT CREATE USER ON *.*, SELECT ON t TO eve"], ["CREATE USER ON *.*, SELECT ON `here`.t"]),
     ],
 )
 def test_privileges(statements: list[str], grants: list[str]) -> None:
     assert after(*statements).users["eve"].grants == tuple(grants)
+
+
+def test_what_is_held_already_changes_nothing() -> None:
+    once = after("GRANT SELECT ON a.b TO eve")
+    assert after("GRANT SELECT ON a.b TO eve", start=once) == once
+    assert after("GRANT reader TO eve", start=once) == once
+    part = after("REVOKE SELECT ON a.b FROM eve", start=once)
+    assert after("GRANT SELECT ON a.b TO eve", start=part).users["eve"].grants[-1] == "SELECT ON a.b"
+
+
+def test_a_role_that_left_the_users_file_is_forgotten() -> None:
+    made = after("GRANT platform TO reader", "GRANT platform TO eve", "SET DEFAULT ROLE platform TO eve")
+    assert made.without_strangers(FILE) == made
+    left = made.without_strangers(Access({}, {}))
+    assert (left.roles["reader"].roles, left.users["eve"].roles, left.users["eve"].default_roles) == (
+        (), ("reader",), ()
+    )  # fmt: skip
 
 
 def test_roles() -> None:
@@ -110,6 +130,7 @@ def test_the_users_file_is_not_changed(statement: str) -> None:
      "CREATE USER bob HOST IP '::1'", "CREATE USER bob IDENTIFIED WITH sha256_hash BY 'aa' SALT 'bb'", "CREATE USER `a b`",
      "CREATE ROLE bob SETTINGS max_threads = 3", "ALTER USER eve RENAME TO 'bob'", "GRANT reader TO eve WITH ADMIN OPTION",
      "REVOKE ADMIN OPTION FOR reader FROM eve", "GRANT ON CLUSTER c SELECT ON a.b TO eve", "REVOKE ALL ON *.* FROM ALL",
+     "CREATE USER default", "CREATE ROLE lockgate_server", "GRANT lockgate_server TO eve", "GRANT _own_bob TO eve",
      "CREATE USER bob ON CLUSTER c", "SET DEFAULT ROLE ALL EXCEPT reader TO eve"],
 )  # fmt: skip
 def test_what_is_not_supported_says_so(statement: str) -> None:
@@ -124,6 +145,21 @@ def test_the_file_that_keeps_them(tmp_path: Path) -> None:
     made.save(tmp_path / "accounts.json")
     assert accounts.load(tmp_path / "accounts.json") == made
     assert (tmp_path / "accounts.json").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"users": {"eve": {"shoe_size": "38"}}, "roles": {}}'])
+def test_a_file_of_another_kind_says_so(tmp_path: Path, text: str) -> None:
+    (tmp_path / "accounts.json").write_text(text)
+    with pytest.raises(UsersFileError, match=r"accounts\.json.*cannot be read"):
+        accounts.load(tmp_path / "accounts.json")
+
+
+def test_the_engine_is_opened_anew_so_often_only(tmp_path: Path) -> None:
+    engine = Engine(tmp_path, FILE, Limits())
+    engine._reopened = 100
+    with pytest.raises(WarehouseError, match="restart") as error:
+        engine.check_may_reopen()
+    assert error.value.code == 290
 
 
 def test_grants_as_the_engine_sums_them_up() -> None:
