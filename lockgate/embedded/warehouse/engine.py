@@ -38,7 +38,7 @@ from lockgate.embedded.warehouse.lexer import identifier, literal
 from lockgate.embedded.warehouse.parsing import Kind, Parser, classify
 
 _ACCOUNTS = "accounts.json"  # users and roles made with SQL
-_MOST_REOPENED = 100  # each time chdb keeps 9 MB, 5 threads and 13 files of the engine that was closed
+_MOST_REOPENED = 200  # each time chdb keeps 9 MB, 5 threads and 13 files of the engine that was closed
 _READY_PER_USER = 4  # connections kept open in advance for each user, and set of roles, that has asked
 _MOST_READY = 16  # of those that came back unchanged
 

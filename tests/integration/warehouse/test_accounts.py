@@ -39,8 +39,9 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningWarehouse]:
         "INSERT INTO serving.orders VALUES ('DE', 1), ('FR', 2)",
         "CREATE DATABASE hidden",
         "CREATE TABLE hidden.t (n UInt8) ENGINE = MergeTree ORDER BY n",
+        "CREATE USER ann IDENTIFIED BY 'ann-secret'",
     ):
-        running.ask(sql)
+        running.ask(sql, user="sec")
     yield running
     assert running.stop() == 0, running.log.read_text()
     assert "Traceback" not in running.log.read_text()
@@ -122,31 +123,30 @@ def test_row_policies_hold_for_a_role_within_a_role(own: RunningWarehouse, eve: 
     [
         ("platform", "CREATE USER bob", DENIED),
         ("platform", "CREATE ROLE bob", DENIED),
-        ("platform", "GRANT SELECT ON serving.* TO eve", DENIED),
-        ("platform", "GRANT platform TO eve", DENIED),
-        ("platform", "DROP USER eve", DENIED),
-        ("platform", "ALTER USER eve IDENTIFIED BY 'x'", DENIED),
-        ("platform", "SET DEFAULT ROLE NONE TO eve", DENIED),
-        ("analyst", "GRANT SELECT ON serving.* TO eve", DENIED),
+        ("platform", "GRANT SELECT ON serving.* TO ann", DENIED),
+        ("platform", "GRANT platform TO ann", DENIED),
+        ("platform", "DROP USER ann", DENIED),
+        ("platform", "ALTER USER ann IDENTIFIED BY 'x'", DENIED),
+        ("platform", "SET DEFAULT ROLE NONE TO ann", DENIED),
+        ("analyst", "GRANT SELECT ON serving.* TO ann", DENIED),
         ("hr", "CREATE USER bob DEFAULT ROLE security", DENIED),  # nobody hires above their own station
-        ("hr", "GRANT SELECT ON serving.* TO eve", DENIED),
-        ("hr", "GRANT hiring TO eve", DENIED),
-        ("eve", "GRANT security TO eve", DENIED),
-        ("eve", "ALTER USER eve IDENTIFIED BY 'x'", DENIED),
+        ("hr", "GRANT SELECT ON serving.* TO ann", DENIED),
+        ("hr", "GRANT hiring TO ann", DENIED),
+        ("ann", "GRANT security TO ann", DENIED),
+        ("ann", "ALTER USER ann IDENTIFIED BY 'x'", DENIED),
         ("sec", "DROP USER platform", READ_ONLY_STORAGE),  # who stands in the users file is changed there
         ("sec", "ALTER USER platform IDENTIFIED BY 'x'", READ_ONLY_STORAGE),
         ("sec", "GRANT SELECT ON serving.* TO analyst", READ_ONLY_STORAGE),
         ("sec", "CREATE USER default", "48"),
         ("sec", "CREATE USER OR REPLACE default IDENTIFIED BY 'x'", "48"),
         ("sec", "DROP USER default", "48"),
-        ("sec", "GRANT lockgate_server TO eve", "48"),
-        ("sec", "GRANT nobody TO eve", "511"),
+        ("sec", "GRANT lockgate_server TO ann", "48"),
+        ("sec", "GRANT nobody TO ann", "511"),
         ("sec", "GRANT SELECT ON serving.* TO nobody", "511"),
-        ("sec", "CREATE USER eve", "493"),
-        ("sec", "CREATE ROW POLICY p ON serving.orders USING 1 TO eve", "514"),
+        ("sec", "CREATE USER ann", "493"),
+        ("sec", "CREATE ROW POLICY p ON serving.orders USING 1 TO ann", "514"),
     ],
 )  # fmt: skip
-@pytest.mark.usefixtures("eve")
 def test_who_may_not(own: RunningWarehouse, user: str, sql: str, code: str) -> None:
     before = own.ask("SHOW ACCESS", user="sec")
     assert _says(own, sql, user) == code

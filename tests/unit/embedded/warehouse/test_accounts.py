@@ -156,7 +156,7 @@ def test_a_file_of_another_kind_says_so(tmp_path: Path, text: str) -> None:
 
 def test_the_engine_is_opened_anew_so_often_only(tmp_path: Path) -> None:
     engine = Engine(tmp_path, FILE, Limits())
-    engine._reopened = 100
+    engine._reopened = 200
     with pytest.raises(WarehouseError, match="restart") as error:
         engine.check_may_reopen()
     assert error.value.code == 290
