@@ -42,6 +42,13 @@ _MOST_REOPENED = 200  # each time chdb keeps 9 MB, 5 threads and 13 files of the
 _READY_PER_USER = 4  # connections kept open in advance for each user, and set of roles, that has asked
 _MOST_READY = 16  # of those that came back unchanged
 
+# What a closed engine takes with it, beyond what is a session's (`sessions`).
+_WOULD_BE_LOST = """
+    SELECT concat('table ', database, '.', name) FROM system.tables WHERE engine = 'Memory' AND total_rows > 0
+        OR (database IN (SELECT name FROM system.databases WHERE engine = 'Memory') AND lower(database) != 'information_schema')
+    UNION ALL SELECT concat('backup or restore ', id) FROM system.backups WHERE status IN ('CREATING_BACKUP', 'RESTORING')
+"""
+
 logger = logging.getLogger(__name__)
 
 
@@ -111,6 +118,7 @@ class Engine:
         self._start(accounts.load(self.folder / _ACCOUNTS).without_strangers(self._file))
 
     def _start(self, made: Accounts) -> None:
+        self._closed.clear()
         self.accounts, self.access = made, made.joined_to(self._file)
         self._config = configuration.write(self.folder, self.access, self.limits)
         self._keep_system_database()
@@ -162,14 +170,10 @@ class Engine:
                 LIMIT_EXCEEDED,
                 f"Users and roles have changed {_MOST_REOPENED} times since the start: restart the warehouse",
             )
-        found = self._control.rows(
-            "SELECT concat(database, '.', name) FROM system.tables WHERE engine = 'Memory' AND total_rows > 0 "
-            "OR database IN (SELECT name FROM system.databases WHERE engine = 'Memory') "
-            "AND lower(database) != 'information_schema'"
-        )
+        found = self._control.rows(_WOULD_BE_LOST)
         if found:
             raise WarehouseError(
-                NOT_IMPLEMENTED, f"Users and roles cannot change while there are tables in memory only: {found[0][0]}"
+                NOT_IMPLEMENTED, f"Users and roles cannot change while there is, in memory only: {found[0][0]}"
             )
 
     def _summed(self, made: Accounts) -> Accounts:
@@ -331,7 +335,6 @@ class Engine:
         self._background.submit(lambda: None).result()  # whatever it was given before is done
         for connection in [*ready, self._control]:
             connection.raw.close()
-        self._closed.clear()
 
     def close(self) -> None:
         """Close every connection that is not in use, the engine with the last, and give up the folder."""
