@@ -32,6 +32,7 @@ class Limits:
 _CONFIG = """<clickhouse>
   <users_config>{users}</users_config>
   <timezone>UTC</timezone>
+  <macros><lockgate_opened>{opened}</lockgate_opened></macros>
   <max_server_memory_usage>{memory_bytes}</max_server_memory_usage>
   <access_control_improvements>
     <select_from_system_db_requires_grant>false</select_from_system_db_requires_grant>
@@ -73,12 +74,19 @@ _SERVER_GRANTS = (
 )
 
 
-def write(folder: Path, access: Access, limits: Limits) -> Path:
-    """Write all files into the data folder; the path of the main one. They hold password hashes: for our user only."""
+def write(folder: Path, access: Access, limits: Limits, opened: int) -> Path:
+    """Write all files into the data folder; the path of the main one. They hold password hashes: for our user only.
+
+    `opened`: how often this process has opened the engine. It tells by `getMacro('lockgate_opened')` which files it has read.
+    """
     users, config = folder / "users.xml", folder / "config.xml"
     _write_private(users, users_xml(access))
-    values = {"users": escape(str(users)), "memory_bytes": limits.memory_bytes, "query_log": marks.ENGINE_LOG}
-    _write_private(config, _CONFIG.format(**values))
+    _write_private(
+        config,
+        _CONFIG.format(
+            users=escape(str(users)), memory_bytes=limits.memory_bytes, query_log=marks.ENGINE_LOG, opened=opened
+        ),
+    )
     functions = folder / "store" / "user_defined"
     functions.mkdir(parents=True, exist_ok=True)
     (functions / "function_file.sql").write_text(_FILE_FUNCTION)

@@ -120,7 +120,7 @@ class Engine:
     def _start(self, made: Accounts) -> None:
         self._closed.clear()
         self.accounts, self.access = made, made.joined_to(self._file)
-        self._config = configuration.write(self.folder, self.access, self.limits)
+        self._config = configuration.write(self.folder, self.access, self.limits, self._reopened)
         self._keep_system_database()
         for table in (
             "grants",
@@ -147,6 +147,7 @@ class Engine:
             self._stop()
             try:
                 self._start(made)
+                self._check_is_new()
                 self.accounts = self._summed(made)
                 self.accounts.save(self.folder / _ACCOUNTS)
             except Exception:
@@ -176,11 +177,14 @@ class Engine:
                 NOT_IMPLEMENTED, f"Users and roles cannot change while there is, in memory only: {found[0][0]}"
             )
 
+    def _check_is_new(self) -> None:
+        """Raises WarehouseError if what was closed was not the last connection: the engine goes on as it was then."""
+        if self._control.rows("SELECT getMacro('lockgate_opened')") != [[str(self._reopened)]]:
+            raise WarehouseError(UNKNOWN_EXCEPTION, "the engine did not end")
+
     def _summed(self, made: Accounts) -> Accounts:
         """`made` with what the engine makes of all that was granted and revoked, one after the other."""
-        known = {name for (name,) in self._control.rows("SELECT name FROM system.users")}
-        if not made.users.keys() <= known:  # what was closed was not the last connection: some request's is left
-            raise WarehouseError(UNKNOWN_EXCEPTION, "the engine did not end")
+        known = self.access.users
         users = {name: self._sum(name, account) for name, account in made.users.items()}
         # of two of one name the engine tells the user's grants
         roles = {name: one if name in known else self._sum(name, one) for name, one in made.roles.items()}

@@ -241,7 +241,9 @@ def test_a_query_that_runs_is_waited_for(own: RunningWarehouse) -> None:
         while own.ask("SELECT count() FROM system.processes WHERE query LIKE 'SELECT sleep%'", user="sec") == "0":
             time.sleep(0.05)
         own.ask("GRANT SELECT ON serving.* TO eve", user="sec")
+        assert slow.done()
         assert slow.result() == "0\n0\n0\n0"
+    assert _says(own, "SELECT count() FROM serving.orders", "eve") == "2"
 
 
 def test_no_insert_and_no_answer_is_lost_while_accounts_change(own: RunningWarehouse) -> None:
