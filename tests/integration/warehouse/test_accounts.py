@@ -77,6 +77,7 @@ def test_a_user_may_do_what_was_granted_and_no_more(own: RunningWarehouse, eve: 
     assert _says(own, "INSERT INTO serving.orders VALUES ('IT', 3)", eve) == DENIED
     assert _says(own, "SET ROLE NONE", eve) == ""  # one's own grants are no role's
     assert _says(own, count, eve) == "2"
+    assert _says(own, count, eve, role="_own_eve") == "512"
     own.ask("REVOKE SELECT ON serving.orders FROM eve", user="sec")
     assert _says(own, count, eve) == DENIED
     own.ask("DROP USER eve", user="sec")
