@@ -222,17 +222,15 @@ def show_start(folder: Path, gigabytes: float, tries: int) -> None:
             side.statement(f"CREATE TABLE bench.t{number} {STORED}")
             side.statement(f"INSERT INTO bench.t{number} SELECT {row} FROM numbers({rows})")
     for how in ("stop", "kill -9"):
-        seconds = []
+        print(f"after a {how}, the files not cached:")
         for _ in range(tries):
             _forget(folder)
             with serving(folder) as (server, port, to_listen):
-                seconds.append(to_listen + _ping(port))
-                found = _found(port)
+                seconds = to_listen + _ping(port)
+                cpu = psutil.Process(server.pid).cpu_times()
+                print(f"  open in {seconds:.2f} s, {cpu.user + cpu.system:.2f} s of CPU; {_found(port)}", flush=True)
                 if how == "kill -9":
                     server.kill()
-        print(
-            f"{found}: open {', '.join(f'{s:.2f}' for s in seconds)} s after a {how}, the files not cached", flush=True
-        )
 
 
 def _forget(folder: Path) -> None:

@@ -108,7 +108,17 @@ def refuse_mark(engine: Engine, lease: Lease, sql: bytes) -> None:
     """Raises WarehouseError if `sql` could set the mark of who asks, also by a name written with escapes."""
     refuse_name(sql)
     if b"\\" in sql and b"SET" in sql.upper():
-        refuse_name(engine.parser.canonical(lease.connection, sql, lease.plain).text)
+        refuse_name(engine.parser.canonical(lease.connection, _as_text(sql), lease.plain).text)
+
+
+def _as_text(sql: bytes) -> bytes:
+    """`sql`, if it is UTF-8; else each of its bytes as a character. Within quotes that changes no more than what is within;
+    outside of them such characters are no SQL to the engine's parser, and refused."""
+    try:
+        sql.decode()
+    except UnicodeDecodeError:
+        return sql.decode("latin-1").encode()
+    return sql
 
 
 def refuse_name(text: bytes) -> None:
