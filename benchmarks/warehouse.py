@@ -1,9 +1,10 @@
 """The embedded warehouse against the same engine called in process: what the HTTP layer costs, as ratios.
 
-`python -m benchmarks.warehouse [--rows N] [--tries N] [--gigabytes G]`. Both sides insert and read the same bytes, taking
-turns, on the same machine; of each measure the fastest try counts. A ratio of 1.0 is no cost; CPU is what the engine's
-process used, for both sides. Rows are of about 300 bytes, in four columns. With `--gigabytes` only the server's memory
-during an insert, and a result, of that size.
+`python -m benchmarks.warehouse [--rows N] [--tries N] [--gigabytes G] [--start G]`. Both sides insert and read the same
+bytes, taking turns, on the same machine; of each measure the fastest try counts. A ratio of 1.0 is no cost; CPU is what
+the engine's process used, for both sides. Rows are of about 300 bytes, in four columns. With `--gigabytes` only the
+server's memory during an insert, and a result, of that size. With `--start` only how long a start takes over that much
+data, which is on disk for as long.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -37,6 +39,10 @@ ROWS = (
 )
 READ = "SELECT id, at, kind, body FROM bench.read"
 PINGS = 500
+# for the start: random bytes, which no codec makes smaller; a part a day
+TABLES, DAYS = 20, 25
+STORED = "(day Date, id UInt64, body String) ENGINE = MergeTree PARTITION BY day ORDER BY id"
+STORED_BYTES = 1024  # of one row
 # for the memory: blocks small enough to see whether the body is kept, and a server's own
 BLOCKS: dict[str, dict[str, Any]] = {
     "in blocks of 32 MB": {"max_insert_block_size": 100_000, "min_insert_block_size_rows": 100_000,
@@ -205,6 +211,62 @@ def show_memory(folder: Path, rows: int, gigabytes: float) -> None:
         print(f"result of {sent / 1e9:.1f} GB: {tenths} MB")
 
 
+def show_start(folder: Path, gigabytes: float, tries: int) -> None:
+    """How long a start takes, until `/ping` is answered, over so much data: after a stop, and after a kill -9."""
+    with serving(folder) as (server, port, _):
+        side = OverHttp(server.pid, port)
+        side.statement("CREATE DATABASE bench")
+        rows = round(gigabytes * 1e9 / TABLES / STORED_BYTES)
+        for number in range(TABLES):
+            row = f"toDate('2026-01-01') + number % {DAYS}, number, randomString({STORED_BYTES - 10})"
+            side.statement(f"CREATE TABLE bench.t{number} {STORED}")
+            side.statement(f"INSERT INTO bench.t{number} SELECT {row} FROM numbers({rows})")
+    for how in ("stop", "kill -9"):
+        print(f"after a {how}, the files not cached:")
+        for _ in range(tries):
+            _forget(folder)
+            with serving(folder) as (server, port, to_listen):
+                seconds = to_listen + _ping(port)
+                cpu = psutil.Process(server.pid).cpu_times()
+                print(f"  open in {seconds:.2f} s, {cpu.user + cpu.system:.2f} s of CPU; {_found(port)}", flush=True)
+                if how == "kill -9":
+                    server.kill()
+
+
+def _forget(folder: Path) -> None:
+    """Have the system drop what it keeps of these files in its memory."""
+    os.sync()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _ping(port: int) -> float:
+    """Seconds until it is answered."""
+    begun = time.perf_counter()
+    client = http.client.HTTPConnection("127.0.0.1", port)
+    client.request("GET", "/ping")
+    if client.getresponse().read() != b"Ok.\n":
+        raise RuntimeError("/ping was not answered with Ok.")
+    return time.perf_counter() - begun
+
+
+def _found(port: int) -> str:
+    """What is there, each table read once."""
+    client = http.client.HTTPConnection("127.0.0.1", port)
+    sql = (
+        "SELECT concat(toString(round(sum(bytes_on_disk) / 1e9, 1)), ' GB in ', toString(count()), ' parts, ', "
+        "toString((SELECT count() FROM merge('bench', '.') WHERE NOT ignore(id))), ' rows') "
+        "FROM system.parts WHERE active AND database = 'bench'"
+    )
+    client.request("POST", "/", sql, HEADERS)
+    response = client.getresponse()
+    if response.status != 200:
+        raise RuntimeError(f"the server answered {response.status}")
+    return response.read().decode().strip()
+
+
 def _rows_over_http(port: int, rows: int) -> Iterator[bytes]:
     client = http.client.HTTPConnection("127.0.0.1", port)
     client.request("POST", "/", f"{ROWS.format(rows=rows)} FORMAT RowBinary", HEADERS)
@@ -235,13 +297,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, default=500_000)
     parser.add_argument("--tries", type=int, default=5)
     parser.add_argument("--gigabytes", type=float, default=0.0)
+    parser.add_argument("--start", type=float, default=0.0, metavar="GIGABYTES")
     parser.add_argument("--in-process", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.in_process:
         serve_measures(options.in_process, options.rows, sys.stdin)
         return
     with tempfile.TemporaryDirectory() as name:
-        if options.gigabytes:
+        if options.start:
+            show_start(Path(name), options.start, options.tries)
+        elif options.gigabytes:
             show_memory(Path(name), options.rows, options.gigabytes)
         else:
             compare(Path(name), options.rows, options.tries)

@@ -7,8 +7,10 @@ certificate, 3 if the port is taken, 4 if another process owns the folder.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
+import resource
 import signal
 import ssl
 import sys
@@ -23,6 +25,7 @@ from lockgate.embedded.warehouse.errors import WarehouseError
 from lockgate.embedded.warehouse.server import Server
 from lockgate.signals import wait_until_set
 
+_FILES = 65536  # open at once, where the machine allows it; a shell gives 1,024 or less
 _STOP_SECONDS = 25.0  # for running queries; the supervisor waits 30
 
 
@@ -50,6 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--key is for --certificate")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     started = time.monotonic()
+    _allow_many_files()
     os.environ["TZ"] = "UTC"  # the engine looks here before its own configuration
     with open(os.devnull, "rb") as nothing:  # an INSERT from a file takes whatever it finds here for more data
         os.dup2(nothing.fileno(), 0)
@@ -96,6 +100,15 @@ def main(arguments: list[str] | None = None) -> int:
     engine.close()
     logging.info("stopped%s", "" if clean else ", some queries were ended")
     return 0 if clean else 1
+
+
+def _allow_many_files() -> None:
+    """As a server is run: a client is a file, and so is each column of each part that a query reads."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):  # macOS has a lower limit of its own
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _tls(options: argparse.Namespace) -> ssl.SSLContext:

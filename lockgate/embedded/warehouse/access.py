@@ -29,9 +29,12 @@ from lockgate import names
 from lockgate.embedded.warehouse import marks
 from lockgate.embedded.warehouse.errors import AUTHENTICATION_FAILED, WarehouseError
 
+NO_PASSWORD = hashlib.sha256(b"").hexdigest()
 SERVER_ROLE = "lockgate_server"  # our own connection, which ends queries; no user can be given it
+OWN_ROLE = "_own_"  # and the name of the user; no other role can begin with it
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_ANYBODYS = re.compile(r"SELECT(\([^)]*\))? ON system\.[^ ,]+")  # here no grant is needed for it
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\.[A-Za-z_][A-Za-z0-9_]*")  # what the engine's configuration can name
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -77,6 +80,19 @@ class User:
     password_sha256: str  # hex
     roles: tuple[str, ...]
     reads_only: bool = False
+    grants: tuple[str, ...] = ()  # the user's own, where the user was made with SQL (`accounts`)
+    default_roles: tuple[str, ...] | None = None  # None: all
+
+    @property
+    def on_at_first(self) -> tuple[str, ...]:
+        """The roles that are on unless the request says otherwise."""
+        return self.roles if self.default_roles is None else tuple(r for r in self.default_roles if r in self.roles)
+
+    @property
+    def own_role(self) -> tuple[str, ...]:
+        """The role that holds the user's own grants, if there are any; it is always on, and nobody else has it."""
+        counts = any(not _ANYBODYS.fullmatch(grant) for grant in self.grants)
+        return (f"{OWN_ROLE}{self.name}",) if counts else ()
 
     def may_take(self, roles: tuple[str, ...]) -> None:
         """Raises WarehouseError (SET_NON_GRANTED_ROLE, 403) if a role is not this user's."""
@@ -102,16 +118,27 @@ class Access:
     roles: Mapping[str, tuple[str, ...]]
     row_policies: tuple[RowPolicy, ...] = ()
 
+    def still(self, user: User) -> User:
+        """`user`, who was authenticated a while ago, as known now. Raises WarehouseError (AUTHENTICATION_FAILED, 403)."""
+        now = self.users.get(user.name)
+        if now is None or now.password_sha256 != user.password_sha256:
+            raise _not_authenticated(user.name)
+        return now
+
     def authenticate(self, name: str, password: str) -> User:
         """Raises WarehouseError (AUTHENTICATION_FAILED, 403); its text does not tell which of the two is wrong."""
         user = self.users.get(name)
         digest = hashlib.sha256(password.encode()).hexdigest()
         if hmac.compare_digest(digest, user.password_sha256 if user else "0" * 64) and user:
             return user
-        raise WarehouseError(
-            AUTHENTICATION_FAILED,
-            f"{name}: Authentication failed: password is incorrect, or there is no user with such name.",
-        )
+        raise _not_authenticated(name)
+
+
+def _not_authenticated(name: str) -> WarehouseError:
+    return WarehouseError(
+        AUTHENTICATION_FAILED,
+        f"{name}: Authentication failed: password is incorrect, or there is no user with such name.",
+    )
 
 
 def load(path: Path) -> Access:

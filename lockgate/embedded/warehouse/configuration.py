@@ -32,6 +32,7 @@ class Limits:
 _CONFIG = """<clickhouse>
   <users_config>{users}</users_config>
   <timezone>UTC</timezone>
+  <macros><lockgate_opened>{opened}</lockgate_opened></macros>
   <max_server_memory_usage>{memory_bytes}</max_server_memory_usage>
   <access_control_improvements>
     <select_from_system_db_requires_grant>false</select_from_system_db_requires_grant>
@@ -68,17 +69,24 @@ _SERVER_GRANTS = (
     "CREATE, DROP ON default.*",
     "SYSTEM FLUSH LOGS ON *.*",
     f"CREATE, DROP VIEW ON {names.OPS}.*",
-    "CREATE, DROP VIEW ON system.*",
-    "SELECT ON system.*",
+    "SELECT, INSERT, CREATE, DROP ON system.*",
+    "SHOW, SHOW ACCESS ON *.*",
 )
 
 
-def write(folder: Path, access: Access, limits: Limits) -> Path:
-    """Write all files into the data folder; the path of the main one. They hold password hashes: for our user only."""
+def write(folder: Path, access: Access, limits: Limits, opened: int) -> Path:
+    """Write all files into the data folder; the path of the main one. They hold password hashes: for our user only.
+
+    `opened`: how often this process has opened the engine. It tells by `getMacro('lockgate_opened')` which files it has read.
+    """
     users, config = folder / "users.xml", folder / "config.xml"
     _write_private(users, users_xml(access))
-    values = {"users": escape(str(users)), "memory_bytes": limits.memory_bytes, "query_log": marks.ENGINE_LOG}
-    _write_private(config, _CONFIG.format(**values))
+    _write_private(
+        config,
+        _CONFIG.format(
+            users=escape(str(users)), memory_bytes=limits.memory_bytes, query_log=marks.ENGINE_LOG, opened=opened
+        ),
+    )
     functions = folder / "store" / "user_defined"
     functions.mkdir(parents=True, exist_ok=True)
     (functions / "function_file.sql").write_text(_FILE_FUNCTION)
@@ -88,6 +96,9 @@ def write(folder: Path, access: Access, limits: Limits) -> Path:
 def users_xml(access: Access) -> str:
     """The engine's users.xml: `default`, without grants of its own; the users and roles of the file; the server's role."""
     roles = {role: (*grants, *_definers(access, role)) for role, grants in access.roles.items()}
+    roles |= {
+        role: (f"SET DEFINER ON {user.name}", *user.grants) for user in access.users.values() for role in user.own_role
+    }
     roles[SERVER_ROLE] = _SERVER_GRANTS
     bodies = "".join(
         f"<{role}><grants>{''.join(map(_grant_xml, grants))}</grants></{role}>" for role, grants in roles.items()
@@ -112,11 +123,11 @@ def _definers(access: Access, role: str) -> Iterator[str]:
 def _user_xml(user: User, rows: str) -> str:
     """The same user in the engine: who a dictionary's or a definer's queries run as. Nobody connects as one."""
     password = f"<password_sha256_hex>{user.password_sha256}</password_sha256_hex>"
-    return _account_xml(user.name, password, user.roles, rows)
+    return _account_xml(user.name, password, (*user.roles, *user.grants), rows)
 
 
-def _account_xml(name: str, password: str, roles: Iterable[str], rows: str) -> str:
-    granted = "".join(f"<query>GRANT {role}</query>" for role in roles)
+def _account_xml(name: str, password: str, grants: Iterable[str], rows: str) -> str:
+    granted = "".join(map(_grant_xml, grants))
     return (
         f"<{name}>{password}<networks><ip>::1</ip><ip>127.0.0.1</ip></networks>"
         f"<profile>default</profile><quota>default</quota><grants>{granted}</grants>{rows}</{name}>"
@@ -153,7 +164,7 @@ def row_filter(policies: list[RowPolicy]) -> str:
 
 
 def _has(roles: Iterable[str]) -> str:
-    return f"hasAny(currentRoles(), [{', '.join(map(literal, roles))}])"
+    return f"hasAny(enabledRoles(), [{', '.join(map(literal, roles))}])"
 
 
 def _write_private(path: Path, text: str) -> None:

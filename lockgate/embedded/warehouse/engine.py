@@ -23,15 +23,31 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from lockgate.embedded.warehouse import configuration, marks
-from lockgate.embedded.warehouse.access import SERVER_ROLE, Access, User, UsersFileError
+from lockgate.embedded.warehouse import accounts, configuration, marks
+from lockgate.embedded.warehouse.access import OWN_ROLE, SERVER_ROLE, Access, User, UsersFileError
+from lockgate.embedded.warehouse.accounts import Account, Accounts
 from lockgate.embedded.warehouse.configuration import Limits
-from lockgate.embedded.warehouse.errors import from_exception
+from lockgate.embedded.warehouse.errors import (
+    LIMIT_EXCEEDED,
+    NOT_IMPLEMENTED,
+    UNKNOWN_EXCEPTION,
+    WarehouseError,
+    from_exception,
+)
 from lockgate.embedded.warehouse.lexer import identifier, literal
 from lockgate.embedded.warehouse.parsing import Kind, Parser, classify
 
+_ACCOUNTS = "accounts.json"  # users and roles made with SQL
+_MOST_REOPENED = 200  # each time chdb keeps 9 MB, 5 threads and 13 files of the engine that was closed
 _READY_PER_USER = 4  # connections kept open in advance for each user, and set of roles, that has asked
 _MOST_READY = 16  # of those that came back unchanged
+
+# What a closed engine takes with it, beyond what is a session's (`sessions`).
+_WOULD_BE_LOST = """
+    SELECT concat('table ', database, '.', name) FROM system.tables WHERE engine = 'Memory' AND total_rows > 0
+        OR (database IN (SELECT name FROM system.databases WHERE engine = 'Memory') AND lower(database) != 'information_schema')
+    UNION ALL SELECT concat('backup or restore ', id) FROM system.backups WHERE status IN ('CREATING_BACKUP', 'RESTORING')
+"""
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +97,9 @@ class Engine:
 
     def __init__(self, folder: Path, access: Access, limits: Limits) -> None:
         self.folder = folder.absolute()
-        self.access = access
+        self.access = access  # the users file's, and those of `accounts`
+        self.accounts = Accounts()
+        self._file = access
         self.limits = limits
         self.version = ""
         self.parser = Parser()
@@ -89,6 +107,7 @@ class Engine:
         self._lock = threading.Lock()
         self._ready: dict[tuple[str, tuple[str, ...]], deque[Connection]] = defaultdict(deque)
         self._numbers = itertools.count()
+        self._reopened = 0
         self._background = ThreadPoolExecutor(1, "connections")
         self._control_lock = threading.Lock()
         self._closed = threading.Event()
@@ -96,16 +115,84 @@ class Engine:
     def open(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._owner = self._own_folder()
-        self._config = configuration.write(self.folder, self.access, self.limits)
+        self._start(accounts.load(self.folder / _ACCOUNTS).without_strangers(self._file))
+
+    def _start(self, made: Accounts) -> None:
+        self._closed.clear()
+        self.accounts, self.access = made, made.joined_to(self._file)
+        self._config = configuration.write(self.folder, self.access, self.limits, self._reopened)
         self._keep_system_database()
+        for table in (
+            "grants",
+            "engine_grants",
+        ):  # the engine makes its own, and would fail over what was left half done
+            (self._system / f"{table}.sql").unlink(missing_ok=True)
         known = self._knows_default_database()
         self._control = self._connect(set_role([SERVER_ROLE]))
         self._plain_default_database(known)
+        if any(user.own_role for user in self.access.users.values()):
+            self._show_grants_of_users()
         for statement in marks.QUERY_LOG:
             self._control.run(marks.OWN + statement)
         facts = self._control.rows("SELECT version(), getSetting('max_insert_block_size')")[0]
         self.version, self.insert_block_rows = facts[0], int(facts[1])
         self._check_row_policies()
+
+    def change_accounts(self, made: Accounts) -> None:
+        """Open the engine anew with these users and roles, which is the only way for it to learn of them; kept for the
+        next start. Only while nobody has a connection. Raises WarehouseError if it does not take them: all is as before."""
+        before = self.accounts
+        with self._control_lock:
+            self._reopened += 1
+            self._stop()
+            try:
+                self._start(made)
+                self._check_is_new()
+                self.accounts = self._summed(made)
+                self.accounts.save(self.folder / _ACCOUNTS)
+            except Exception:
+                self._go_back(before)
+                raise
+
+    def _go_back(self, before: Accounts) -> None:
+        """Open the engine with the accounts that it was open with a moment ago. If it cannot, this process cannot go on,
+        and nothing that was acknowledged needs it to: the next start finds all."""
+        try:
+            self._stop()
+            self._start(before)
+        except BaseException:
+            logger.critical("the engine does not open again", exc_info=True)
+            os._exit(1)
+
+    def check_may_reopen(self) -> None:
+        """Raises WarehouseError if tables hold rows that do not outlive the engine, or it was opened anew too often."""
+        if self._reopened >= _MOST_REOPENED:
+            raise WarehouseError(
+                LIMIT_EXCEEDED,
+                f"Users and roles have changed {_MOST_REOPENED} times since the start: restart the warehouse",
+            )
+        found = self._control.rows(_WOULD_BE_LOST)
+        if found:
+            raise WarehouseError(
+                NOT_IMPLEMENTED, f"Users and roles cannot change while there is, in memory only: {found[0][0]}"
+            )
+
+    def _check_is_new(self) -> None:
+        """Raises WarehouseError if what was closed was not the last connection: the engine goes on as it was then."""
+        if self._control.rows("SELECT getMacro('lockgate_opened')") != [[str(self._reopened)]]:
+            raise WarehouseError(UNKNOWN_EXCEPTION, "the engine did not end")
+
+    def _summed(self, made: Accounts) -> Accounts:
+        """`made` with what the engine makes of all that was granted and revoked, one after the other."""
+        known = self.access.users
+        users = {name: self._sum(name, account) for name, account in made.users.items()}
+        # of two of one name the engine tells the user's grants
+        roles = {name: one if name in known else self._sum(name, one) for name, one in made.roles.items()}
+        return Accounts(users, roles)
+
+    def _sum(self, name: str, account: Account) -> Account:
+        lines = [line for (line,) in self._control.rows(f"{marks.OWN}SHOW GRANTS FOR {name}")]
+        return accounts.from_shown(account, name, lines)
 
     def _check_row_policies(self) -> None:
         """The engine itself would notice a wrong condition only when it is to be applied, and then refuse to read."""
@@ -116,10 +203,26 @@ class Engine:
     def _keep_system_database(self) -> None:
         """A server's `system` is an Atomic database. chdb makes one in memory, in which the query log is empty after each
         start and SHOW CREATE TABLE knows nothing; unless it finds one to load."""
-        description = self.folder / "store" / "metadata" / "system.sql"
+        description = self._system.with_suffix(".sql")
         if not description.exists():
             description.parent.mkdir(parents=True, exist_ok=True)
             description.write_text(f"ATTACH DATABASE system\nUUID '{uuid.uuid4()}'\nENGINE = Atomic\n")
+
+    @property
+    def _system(self) -> Path:
+        """The folder that describes the tables of `system`."""
+        return self.folder / "store" / "metadata" / "system"
+
+    def _show_grants_of_users(self) -> None:
+        """`system.grants` without the roles that only hold what a user was granted (`User.own_role`): a view in its place.
+        The engine's own tables have no file, and none can be renamed without one: so it has one meanwhile."""
+        (self._system / "grants.sql").write_text("")
+        self._control.run("RENAME TABLE system.grants TO system.engine_grants")
+        (self._system / "engine_grants.sql").unlink()
+        self._control.run(
+            "CREATE VIEW system.grants AS "
+            f"SELECT * FROM system.engine_grants WHERE NOT startsWith(ifNull(role_name, ''), {literal(OWN_ROLE)})"
+        )
 
     def _plain_default_database(self, known: bool) -> None:
         """A server's `default` is an ordinary database; chdb opens with an overlay that takes file names for tables.
@@ -227,15 +330,20 @@ class Engine:
         with self._control_lock:
             self._control.run(f"KILL QUERY WHERE Settings['{marks.SETTING}'] != '' ASYNC")
 
-    def close(self) -> None:
-        """Close every connection that is not in use, the engine with the last, and give up the folder."""
+    def _stop(self) -> None:
+        """Close every connection that is not in use, the engine with the last."""
         with self._lock:
             self._closed.set()
             ready = [connection for queue in self._ready.values() for connection in queue]
             self._ready.clear()
-        self._background.shutdown(wait=True)
+        self._background.submit(lambda: None).result()  # whatever it was given before is done
         for connection in [*ready, self._control]:
             connection.raw.close()
+
+    def close(self) -> None:
+        """Close every connection that is not in use, the engine with the last, and give up the folder."""
+        self._stop()
+        self._background.shutdown(wait=True)
         os.close(self._owner)
 
 

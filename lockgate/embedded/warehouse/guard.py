@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lockgate.embedded.warehouse import marks, outside
+from lockgate.embedded.warehouse import accounts, marks, outside
 from lockgate.embedded.warehouse.access import User
 from lockgate.embedded.warehouse.engine import Engine, set_role
 from lockgate.embedded.warehouse.errors import (
@@ -39,6 +39,7 @@ class Permitted:
     text: bytes
     statement: Canonical | None = None  # None: it only reads
     roles: tuple[str, ...] | None = None  # those that it switches on (SET ROLE)
+    changes_accounts: bool = False  # CREATE USER, GRANT and their like
 
 
 def permit(engine: Engine, lease: Lease, sql: bytes, parameters: dict[str, str], by_get: bool) -> Permitted:
@@ -61,15 +62,15 @@ def permit(engine: Engine, lease: Lease, sql: bytes, parameters: dict[str, str],
         return Permitted(sql)
     if statement.first == "EXECUTE":
         raise WarehouseError(ACCESS_DENIED, "EXECUTE AS needs a grant that no user has here")
-    if statement.words(2) == ("SET", "DEFAULT"):
-        raise WarehouseError(ACCESS_DENIED, "default roles are set in the users file only")
     if by_get and statement.first not in ("SET", "USE"):
         raise WarehouseError(READONLY, _BY_GET)
     if statement.words(2) == ("SET", "ROLE"):
-        roles = _roles_to_set(statement, lease.user)
+        roles = (*_roles_to_set(statement, lease.user), *lease.user.own_role)
         return Permitted(set_role(roles).encode(), statement, roles)
     if statement.words(2) == ("KILL", "QUERY"):
         return Permitted(_selected_by_kill(lease, statement, parameters), statement)
+    if accounts.concerns(statement):
+        return Permitted(statement.text, statement, changes_accounts=True)
     outside.check(lease.connection, statement)
     return Permitted(_defined_by(statement, lease.user) or sql, statement)
 
@@ -107,7 +108,17 @@ def refuse_mark(engine: Engine, lease: Lease, sql: bytes) -> None:
     """Raises WarehouseError if `sql` could set the mark of who asks, also by a name written with escapes."""
     refuse_name(sql)
     if b"\\" in sql and b"SET" in sql.upper():
-        refuse_name(engine.parser.canonical(lease.connection, sql, lease.plain).text)
+        refuse_name(engine.parser.canonical(lease.connection, _as_text(sql), lease.plain).text)
+
+
+def _as_text(sql: bytes) -> bytes:
+    """`sql`, if it is UTF-8; else each of its bytes as a character. Within quotes that changes no more than what is within;
+    outside of them such characters are no SQL to the engine's parser, and refused."""
+    try:
+        sql.decode()
+    except UnicodeDecodeError:
+        return sql.decode("latin-1").encode()
+    return sql
 
 
 def refuse_name(text: bytes) -> None:
@@ -138,7 +149,9 @@ def _roles_to_set(statement: Canonical, user: User) -> tuple[str, ...]:
         statement.name_at(index) for index, token in enumerate(statement.tokens) if index > 1 and token.text != b","
     )
     match tuple(name.upper() for name in names):
-        case ("DEFAULT",) | ("ALL",):
+        case ("DEFAULT",):
+            return user.on_at_first
+        case ("ALL",):
             return user.roles
         case ("NONE",):
             return ()

@@ -13,11 +13,23 @@ import time
 from collections.abc import Iterator
 from typing import IO
 
-from lockgate.embedded.warehouse import blocks, compression, execution, external, formats, guard, inserting, statements
+from lockgate.embedded.warehouse import (
+    accounts,
+    blocks,
+    compression,
+    execution,
+    external,
+    formats,
+    guard,
+    inserting,
+    statements,
+)
 from lockgate.embedded.warehouse.access import User
 from lockgate.embedded.warehouse.answer import Answer, Encodings, summary_json
 from lockgate.embedded.warehouse.engine import Engine
 from lockgate.embedded.warehouse.errors import (
+    ACCESS_STORAGE_FOR_INSERTION_NOT_FOUND,
+    ACCESS_STORAGE_READONLY,
     BAD_ARGUMENTS,
     NOT_IMPLEMENTED,
     QUERY_IS_TOO_LARGE,
@@ -59,7 +71,7 @@ class QueryHandler:
             if request.decompress:
                 unchecked = settings.on("http_native_compression_disable_checksumming_on_decompress")
                 pieces = blocks.unpacked(pieces, check=not unchecked)
-            _Query(self._engine, request, settings, user, lease, wire, answer).run(pieces)
+            _Query(self._engine, self._sessions, request, settings, user, lease, wire, answer).run(pieces)
 
 
 def _encodings(request: Request, settings: HttpSettings) -> Encodings:
@@ -96,6 +108,7 @@ class _Query:
     def __init__(
         self,
         engine: Engine,
+        sessions: Sessions,
         request: Request,
         settings: HttpSettings,
         user: User,
@@ -103,7 +116,7 @@ class _Query:
         wire: Wire,
         answer: Answer,
     ) -> None:
-        self.engine, self.request, self.settings, self.user = engine, request, settings, user
+        self.engine, self.sessions, self.request, self.settings, self.user = engine, sessions, request, settings, user
         self.lease, self.wire, self.answer = lease, wire, answer
         self.progress = _Progress(lease, answer, settings)
         self.client = Client(self._socket, self.progress.wait_seconds, self.progress.tell)
@@ -158,6 +171,9 @@ class _Query:
         if writes is None and guard.streams(self.lease, statement, output_format):
             self._stream(statement, output_format)
             return
+        if permitted.changes_accounts and writes is not None:
+            self._change_accounts(writes)
+            return
         answer, outcome = execution.run_whole(
             self.engine, self.lease.connection, permitted.text, output_format, parameters, self.client
         )
@@ -167,6 +183,26 @@ class _Query:
             self.lease.keep(writes)
         has_result = answer or statement.first in _WITH_RESULT
         self._send(answer, output_format if has_result else None, outcome)
+
+    def _change_accounts(self, statement: statements.Canonical) -> None:
+        """Users and roles. The engine is asked first: it refuses who may not, and what is not there; what is left to us is
+        that it has no place to write them to."""
+        connection, asker = self.lease.connection, self.user.name
+        database = connection.rows(f"{OWN}SELECT currentDatabase()")[0][0]
+        try:
+            connection.run(statement.text)
+        except WarehouseError as error:
+            if error.code not in (ACCESS_STORAGE_READONLY, ACCESS_STORAGE_FOR_INSERTION_NOT_FOUND):
+                raise
+            headers = self._headers(None, Outcome())
+            self.lease.release()  # and from here on it may be another request's
+            if not self.sessions.change_accounts(
+                lambda made, known: accounts.changed(made, known, statement, asker, database)
+            ):
+                raise
+            self.answer.send(b"", headers)
+        else:
+            self._send(b"", None, Outcome())
 
     def _stream(self, statement: statements.Statement, output_format: str) -> None:
         connection, parameters = self.lease.connection, self.request.parameters

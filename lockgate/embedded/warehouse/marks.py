@@ -20,7 +20,7 @@ SETTING = "stream_like_engine_insert_queue"
 OWN = f"/* {SETTING} */ "  # begins statements of the server's own; clients cannot write it
 
 # number/user/quota key/query id: the key without any '/', since it is written as in a URL; the id may hold anything
-_PATTERN = "'(?s)^[0-9]+/([a-z0-9_]+)/([^/]*)/(.*)$'"
+_PATTERN = "'(?s)^[0-9]+/([A-Za-z0-9_]+)/([^/]*)/(.*)$'"
 _USER = f"regexpExtract(Settings['{SETTING}'], {_PATTERN}, 1)"
 _QUOTA_KEY = f"decodeURLComponent(regexpExtract(Settings['{SETTING}'], {_PATTERN}, 2))"
 _QUERY_ID = f"regexpExtract(Settings['{SETTING}'], {_PATTERN}, 3)"

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lockgate.embedded.warehouse.errors import BAD_ARGUMENTS, WarehouseError
+from lockgate.embedded.warehouse.errors import BAD_ARGUMENTS, READONLY, WarehouseError
 from lockgate.embedded.warehouse.marks import SETTING
 from lockgate.embedded.warehouse.statements import Canonical
 
@@ -79,7 +79,12 @@ def _formatted(connection: Connection, sql: bytes) -> bytes:
         raise WarehouseError(BAD_ARGUMENTS, f"the statement is not UTF-8: {error}") from error
     escaped = text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\0", "\\0")
     try:
-        return bytes(connection.run(_FORMAT, "RawBLOB", {"text": escaped}).bytes())
+        try:  # unlogged: the engine hides passwords in a statement, and would show them in this one
+            return bytes(connection.run(_FORMAT + " SETTINGS log_queries = 0", "RawBLOB", {"text": escaped}).bytes())
+        except WarehouseError as error:
+            if error.code != READONLY:  # under readonly = 1 nothing can be set, and nothing with a password run
+                raise
+            return bytes(connection.run(_FORMAT, "RawBLOB", {"text": escaped}).bytes())
     except WarehouseError as error:
         said, _, _ = error.text.partition(_ECHO)
         raise WarehouseError(error.code, said, error.name) from error

@@ -7,18 +7,31 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from lockgate.embedded.warehouse import marks, parsing
-from lockgate.embedded.warehouse.access import User
+from lockgate.embedded.warehouse.access import Access, User
+from lockgate.embedded.warehouse.accounts import Accounts
 from lockgate.embedded.warehouse.engine import Connection, Engine, set_role, use
-from lockgate.embedded.warehouse.errors import SESSION_IS_LOCKED, SESSION_NOT_FOUND, WarehouseError
-from lockgate.embedded.warehouse.lexer import literal
+from lockgate.embedded.warehouse.errors import (
+    NOT_IMPLEMENTED,
+    SESSION_IS_LOCKED,
+    SESSION_NOT_FOUND,
+    TIMEOUT_EXCEEDED,
+    WarehouseError,
+)
+from lockgate.embedded.warehouse.gate import Gate
+from lockgate.embedded.warehouse.lexer import identifier, literal
 from lockgate.embedded.warehouse.protocol import HTTP_SETTINGS, Request
 from lockgate.embedded.warehouse.statements import Canonical
+
+_ALONE_SECONDS = 10.0  # for the queries that run when users and roles are to change; new ones wait meanwhile
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -68,7 +81,7 @@ class Lease:
         if roles != self.roles or statements:
             statements.append(set_role(roles))
         if pairs:
-            statements.append("SET " + ", ".join(f"{name} = {literal(value)}" for name, value in pairs.items()))
+            statements.append(_set(pairs))
         try:
             if statements:
                 self.unchanged = False
@@ -102,6 +115,29 @@ class Lease:
             self.applied.pop(name, None)
             self.before.pop(name, None)
 
+    @property
+    def holds_temporary_tables(self) -> bool:
+        return self.connection.rows(f"{marks.OWN}SELECT count() FROM system.tables WHERE is_temporary")[0][0] != "0"
+
+    def state(self) -> SessionState:
+        """What the session has made of its connection."""
+        own = f"SELECT name, value FROM system.settings WHERE changed AND name != {literal(marks.SETTING)}"
+        rows = self.connection.run(marks.OWN + own, "JSONCompactEachRow").bytes()
+        values = {**dict(json.loads(line) for line in rows.splitlines()), **self.before}
+        database = self.home or self.connection.rows(f"{marks.OWN}SELECT currentDatabase()")[0][0]
+        return SessionState(database, values)
+
+    def resume(self, connection: Connection, user: User, roles: tuple[str, ...], state: SessionState) -> None:
+        """Go on with `connection`, a fresh one of `user`. Raises WarehouseError if it cannot be made what the last one was."""
+        self.connection, self.user, self.roles, self.home = connection, user, roles, None
+        self.applied, self.before = {}, {}
+        settings = {name: value for name, value in state.settings.items() if name != "readonly"}
+        if settings:
+            connection.run(marks.OWN + _set(settings))
+        connection.run(f"{marks.OWN}{use(state.database)}; {marks.OWN}{set_role(roles)}")
+        if "readonly" in state.settings and not user.reads_only:  # after it nothing can be set
+            connection.run(marks.OWN + _set({"readonly": state.settings["readonly"]}))
+
     def number(self, name: str, default: int) -> int:
         """The value of the setting `name` now; `default` is a fresh connection's."""
         if not self.lasting and name not in self.applied:
@@ -114,6 +150,18 @@ class Lease:
             return request.settings
         names = list(HTTP_SETTINGS)
         return {**dict(zip(names, self._values(names), strict=True)), **request.settings}
+
+
+@dataclass(frozen=True)
+class SessionState:
+    """What outlives a connection: all but temporary tables."""
+
+    database: str
+    settings: dict[str, str]
+
+
+def _set(values: Mapping[str, str]) -> str:
+    return "SET " + ", ".join(f"{identifier(name)} = {literal(value)}" for name, value in values.items())
 
 
 @dataclass
@@ -131,30 +179,95 @@ class Sessions:
         self._engine = engine
         self._lock = threading.Lock()
         self._sessions: dict[tuple[str, str], _Session] = {}
+        self._gate = Gate()  # requests are inside; who changes users and roles is alone
 
     @contextlib.contextmanager
     def lease(self, request: Request, user: User) -> Iterator[Lease]:
         """The prepared connection of `request`. Raises WarehouseError."""
-        roles = request.roles or user.roles
-        user.may_take(roles)
-        if request.session_id is None:
-            lease = Lease(self._engine.take(user, roles), user, roles)
-            lease.give_up = lambda: self._engine.give_back(lease.connection, lease.unchanged)
-            now, borrowed = roles, False
-        else:
-            key = (user.name, request.session_id)
-            session = self._claim(key, request, user, roles)
-            lease = session.lease
-            lease.give_up = lambda: self._leave(key, session, request)
-            now, borrowed = roles if request.roles else lease.roles, True
-        give_up = lease.give_up
+        self._gate.enter()
         try:
-            lease.prepare(request, now, borrowed)
+            user = self._engine.access.still(user)  # they may have changed while we waited
+            user.may_take(request.roles)
+            roles = (*(request.roles or user.on_at_first), *user.own_role)
+            lease, give_up = self._take(request, user, roles)
+        except BaseException:
+            self._gate.leave()
+            raise
+
+        def leave() -> None:
+            try:
+                give_up()
+            finally:
+                self._gate.leave()
+
+        lease.give_up = leave
+        try:
+            now = lease.roles if lease.lasting and not request.roles else roles
+            lease.prepare(request, now, lease.lasting)
             self._engine.mark(lease.connection, user.name, request.quota_key, request.query_id)
             yield lease
         finally:
-            if lease.give_up is give_up:  # else it was released, and may be another request's already
+            if lease.give_up is leave:  # else it was released, and may be another request's already
                 lease.release()
+
+    def _take(self, request: Request, user: User, roles: tuple[str, ...]) -> tuple[Lease, Callable[[], None]]:
+        if request.session_id is None:
+            lease = Lease(self._engine.take(user, roles), user, roles)
+            return lease, lambda: self._engine.give_back(lease.connection, lease.unchanged)
+        key = (user.name, request.session_id)
+        session = self._claim(key, request, user, roles)
+        return session.lease, lambda: self._leave(key, session, request)
+
+    def change_accounts(self, change: Callable[[Accounts, Access], Accounts | None]) -> bool:
+        """Put what `change` makes of the users and roles made with SQL into force; False if it makes nothing of them.
+
+        Waits until no request has a connection, and keeps new ones waiting meanwhile. Sessions keep their settings, roles
+        and database. Raises WarehouseError; also where something that lives in the engine's memory only would be lost.
+        """
+        try:
+            with self._gate.alone(_ALONE_SECONDS), self._lock:
+                made = change(self._engine.accounts, self._engine.access)
+                if made is not None and made != self._engine.accounts:
+                    self._engine.check_may_reopen()
+                    self._need_no_temporary_tables()
+                    self._reopen(made)
+                return made is not None
+        except TimeoutError:
+            raise WarehouseError(
+                TIMEOUT_EXCEEDED, f"Users and roles change between queries, and some ran for {_ALONE_SECONDS:.0f} s"
+            ) from None
+
+    def _need_no_temporary_tables(self) -> None:
+        for user, name in [key for key, session in self._sessions.items() if session.lease.holds_temporary_tables]:
+            raise WarehouseError(
+                NOT_IMPLEMENTED,
+                f"Users and roles cannot change while sessions have temporary tables: session {name} of {user}",
+            )
+
+    def _reopen(self, made: Accounts) -> None:
+        states = {key: session.lease.state() for key, session in self._sessions.items()}
+        for session in self._sessions.values():
+            session.lease.connection.raw.close()
+        try:
+            self._engine.change_accounts(made)
+        finally:
+            for key, state in states.items():
+                self._resume(key, state)
+
+    def _resume(self, key: tuple[str, str], state: SessionState) -> None:
+        """On the engine that is open now; the session ends if its user is no more, or its database or a setting is not."""
+        lease, user = self._sessions[key].lease, self._engine.access.users.get(key[0])
+        if user is None:
+            del self._sessions[key]
+            return
+        roles = (*(role for role in lease.roles if role in user.roles), *user.own_role)
+        connection = self._engine.take(user, roles)
+        try:
+            lease.resume(connection, user, roles, state)
+        except WarehouseError as error:
+            logger.warning("session %s of %s ends: %s", key[1], key[0], error)
+            del self._sessions[key]
+            self._engine.give_back(connection)
 
     def _leave(self, key: tuple[str, str], session: _Session, request: Request) -> None:
         with self._lock:
@@ -186,7 +299,13 @@ class Sessions:
 
     def expire(self) -> None:
         """End the sessions whose time is over."""
-        now = time.monotonic()
+        self._gate.enter()
+        try:
+            self._expire(time.monotonic())
+        finally:
+            self._gate.leave()
+
+    def _expire(self, now: float) -> None:
         with self._lock:
             over = [key for key, session in self._sessions.items() if not session.busy and session.expires < now]
             ended = [self._sessions.pop(key) for key in over]

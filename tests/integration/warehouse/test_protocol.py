@@ -363,6 +363,10 @@ def test_a_query_need_not_be_text(warehouse: RunningWarehouse) -> None:
     assert warehouse.request(method="GET", path=path).body == b"\xff\n"
     assert warehouse.request(method="GET", path=path + "&max_threads=%FF").status == 400
     assert warehouse.request(method="GET", path=path + "&x%").headers["x-clickhouse-exception-code"] == "1000"
+    data = rb"a file \ of bytes SET \x00 " + bytes(
+        range(128, 256)
+    )  # as clickhouse-connect puts a file into a statement
+    assert warehouse.request(b"SELECT length($x$" + data + b"$x$)").text == str(len(data))
 
 
 def test_the_quota_key_is_recorded(warehouse: RunningWarehouse) -> None:

@@ -87,6 +87,16 @@ def test_nobody_can_forge_who_asked(warehouse: RunningWarehouse, sql: str) -> No
     assert logged(warehouse, "forged") == []
 
 
+@pytest.mark.parametrize("name", [MARK.encode(), rb"`stream_like\x5fengine_insert_queue`"])
+@pytest.mark.parametrize(
+    "hides", [b"SELECT '\xff\\'' %s", b"SELECT $x$\xff\\$x$ %s", b"SELECT \xe2\x80\x98'\xe2\x80\x99, '\xff' %s -- '"]
+)
+def test_nor_behind_bytes_that_are_no_text(warehouse: RunningWarehouse, hides: bytes, name: bytes) -> None:
+    answer = warehouse.request(hides % (b"SETTINGS " + name + b" = '1/platform//forged'"), user="analyst")
+    assert answer.status in (400, 404), answer.body
+    assert logged(warehouse, "forged") == []
+
+
 def test_nor_through_the_name_of_a_parameter(warehouse: RunningWarehouse) -> None:
     url: dict[str, Any] = {f"param_x = 1, {MARK} = '1/platform/forged', max_threads": "1"}
     warehouse.request("INSERT INTO FUNCTION null('x UInt8') VALUES (1)", **url)
@@ -100,6 +110,11 @@ def test_nor_through_the_name_of_a_parameter(warehouse: RunningWarehouse) -> Non
         "TRUNCATE TABLE system.query_log",
         "ALTER TABLE system.query_log DELETE WHERE 1",
         "DROP TABLE system.query_log",
+        "INSERT INTO system.engine_query_log (query) VALUES ('forged')",
+        "TRUNCATE TABLE system.engine_query_log",
+        "ALTER TABLE system.engine_query_log DELETE WHERE 1",
+        "DROP TABLE system.engine_query_log",
+        "RENAME TABLE system.engine_query_log TO system.other",
         "DROP VIEW ops.query_log",
         "CREATE OR REPLACE VIEW ops.query_log AS SELECT 1",
         "RENAME TABLE ops.query_log TO ops.other",

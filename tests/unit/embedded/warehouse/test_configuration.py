@@ -40,9 +40,9 @@ def test_row_policies_are_combined_as_a_server_combines_them() -> None:
     french = RowPolicy("s.t", ("european",), "c = 'FR'")
     no_drafts = RowPolicy("s.t", ("german",), "NOT draft", restrictive=True)
     assert configuration.row_filter([german, french, no_drafts]) == (
-        "(NOT hasAny(currentRoles(), ['german']) OR (NOT draft)) AND "
-        "(NOT hasAny(currentRoles(), ['european', 'german']) OR (hasAny(currentRoles(), ['german', 'european']) AND (c = 'DE')) "
-        "OR (hasAny(currentRoles(), ['european']) AND (c = 'FR')))"
+        "(NOT hasAny(enabledRoles(), ['german']) OR (NOT draft)) AND "
+        "(NOT hasAny(enabledRoles(), ['european', 'german']) OR (hasAny(enabledRoles(), ['german', 'european']) AND (c = 'DE')) "
+        "OR (hasAny(enabledRoles(), ['european']) AND (c = 'FR')))"
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lockgate.embedded.warehouse.access import User
+from lockgate.embedded.warehouse.access import Access, User
 from lockgate.embedded.warehouse.engine import Connection
 from lockgate.embedded.warehouse.errors import SESSION_IS_LOCKED, WarehouseError
 from lockgate.embedded.warehouse.protocol import Request, parse
@@ -20,6 +20,7 @@ class _Engine:
 
     def __init__(self) -> None:
         self.given_back: list[Connection] = []
+        self.access = Access({USER.name: USER}, {})
 
     def take(self, *_: object) -> Connection:
         return Connection(None)
