@@ -12,12 +12,14 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from lockgate.clients.warehouse import Warehouse
 from lockgate.clients.worker import Worker
 from lockgate.embedded.ports import free_ports
 from lockgate.embedded.secrets import ensure_secrets
+from lockgate.embedded.state import StackState, write_state
 from lockgate.embedded.warehouse.access import write_users_file
 from lockgate.settings import ROOT, Settings
 from tests.integration.dbt.worker_process import await_worker, start_worker
@@ -60,6 +62,8 @@ def warehouse(settings: Settings) -> Iterator[Warehouse]:
     with subprocess.Popen([*command, "--users", str(folder / "users.yml")]) as process:
         try:
             _await_http(f"http://127.0.0.1:{port}/ping", process)
+            me = psutil.Process()  # in the supervisor's place: commands ask whether there is one
+            write_state(settings.home_dir, StackState(me.pid, me.create_time(), time.time(), ready=True))
             with Warehouse(settings.clickhouse("platform")) as client:
                 _make_staging(client)
                 yield client
