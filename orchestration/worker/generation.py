@@ -77,7 +77,8 @@ def _end_when_told(server: Server) -> threading.Event:
         server.stop()
 
     def watch_keeper() -> None:
-        sys.stdin.buffer.read()
+        while os.read(0, 4096):  # not by sys.stdin: its lock, held here for ever, would abort the interpreter's end
+            pass
         os.kill(os.getpid(), signal.SIGTERM)
 
     signal.signal(signal.SIGTERM, end)

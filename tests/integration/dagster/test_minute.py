@@ -304,7 +304,8 @@ def test_beside_a_tail_the_asset_seals_proves_and_builds_from_what_the_tail_has_
     assert landed.asset_materialization is not None
     assert landed.asset_materialization.metadata["rows_landed"].value == 20
     assert open_and_committed(minute.settings) == (0, committed + 20)
-    assert [row[1] for row in minute.rows(PUBLISHED)][-1] == 20
+    there = f"SELECT payments FROM marts.payments_hour WHERE hour_at = '{ONE + timedelta(hours=4):%Y-%m-%d %H:%M:%S}'"
+    assert minute.rows(there) == [(20,)]
 
 
 @contextmanager
