@@ -292,7 +292,7 @@ def test_beside_a_tail_the_asset_seals_proves_and_builds_from_what_the_tail_has_
     before, seen = open_and_committed(minute.settings), "SELECT count() FROM staging.payments"
     ((rows,),) = minute.rows(seen)
     with tail_of(minute.settings, "payments"):
-        pay(minute.settings, ONE + timedelta(hours=4), range(100, 120))
+        pay(minute.settings, TWO + timedelta(hours=4), range(100, 120))
         until(lambda: minute.rows(seen) == [(rows + 20,)], "the tail has landed them")
         opened, committed = open_and_committed(minute.settings)
         assert (opened, committed) == (20, before[1]), "which nobody has sealed"
@@ -304,7 +304,7 @@ def test_beside_a_tail_the_asset_seals_proves_and_builds_from_what_the_tail_has_
     assert landed.asset_materialization is not None
     assert landed.asset_materialization.metadata["rows_landed"].value == 20
     assert open_and_committed(minute.settings) == (0, committed + 20)
-    there = f"SELECT payments FROM marts.payments_hour WHERE hour_at = '{ONE + timedelta(hours=4):%Y-%m-%d %H:%M:%S}'"
+    there = f"SELECT payments FROM marts.payments_hour WHERE hour_at = '{TWO + timedelta(hours=4):%Y-%m-%d %H:%M:%S}'"
     assert minute.rows(there) == [(20,)]
 
 
