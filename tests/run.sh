@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs the test layers in order, each in a pytest of its own; `make check` has run the unit tests before.
+# Runs the test layers in order, each in a pytest of its own (integration: two, side by side); `make check` has run the unit
+# tests before.
 # Exit code: 0 if every layer passed, else that of the first that did not. Arguments go to pytest.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -33,7 +34,38 @@ run_layer() {
     echo "== $layer"
     began=$(date +%s)
     "$pytest" -q "tests/$layer" "$@"
+    tell $?
+}
+
+heeding_interrupts='import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])'
+
+# The warehouse's tests have a server of their own and wait for nothing else's: beside the others, they are a third of the time.
+run_integration() {
+    layer=integration
+    began=$(date +%s)
+    beside=$(mktemp)
+    # A shell has what it runs beside itself ignore Ctrl-C, but these have servers to stop.
+    "${pytest%/*}/python" -c "$heeding_interrupts" "$pytest" -q tests/integration/warehouse "$@" >"$beside" 2>&1 &
+    warehouse=$!
+    trap 'wait $warehouse; cat "$beside"; rm -f "$beside"; exit 130' INT
+    echo "== integration (its warehouse's tests are told at its end)"
+    "$pytest" -q tests/integration --ignore=tests/integration/warehouse "$@"
+    tell $?
+    layer=integration/warehouse
+    echo "== $layer"
+    wait $warehouse
     code=$?
+    trap - INT
+    cat "$beside"
+    rm -f "$beside"
+    tell $code
+}
+
+# What became of `layer`, begun at `began`, from pytest's exit code.
+tell() {
+    code=$1
     took="$(($(date +%s) - began)) s"
     case $code in
         0) note "$layer: passed, $took" ;;
@@ -45,9 +77,10 @@ run_layer() {
     esac
 }
 
-for layer in definitions spark integration faults; do
-    run_layer "$layer" "$@"
-done
+run_layer definitions "$@"
+run_layer spark "$@"
+run_integration "$@"
+run_layer faults "$@"
 
 if ensure_chromium; then
     run_layer browser "$@"
