@@ -182,6 +182,10 @@ class _Query:
         if writes is not None and writes.first in ("SET", "USE"):
             self.lease.keep(writes)
         has_result = answer or statement.first in _WITH_RESULT
+        if answer and (
+            revision := self._revision(output_format)
+        ):  # EXPLAIN AST, CHECK and their like: no DateTime in them
+            answer = formats.NativeFrames(revision, ()).frame(answer)
         self._send(answer, output_format if has_result else None, outcome)
 
     def _change_accounts(self, statement: statements.Canonical) -> None:
@@ -206,12 +210,7 @@ class _Query:
 
     def _stream(self, statement: statements.Statement, output_format: str) -> None:
         connection, parameters = self.lease.connection, self.request.parameters
-        native = output_format.lower() == "native"
-        revision = self.request.protocol_version if native else 0
-        if revision >= formats.CUSTOM_SERIALIZATION:
-            raise WarehouseError(
-                NOT_IMPLEMENTED, f"client_protocol_version {revision} is not supported: 54453 at most for Native"
-            )
+        revision = self._revision(output_format)
         frames = None
         if revision:
             self.lease.unchanged = False  # chdb's stream of blocks is not worth the doubt
@@ -238,6 +237,15 @@ class _Query:
                         self.answer.write(rows)
                     raise
                 self._send_file(held, output_format, outcome)
+
+    def _revision(self, output_format: str) -> int:
+        """Of Native, as the client wants it; 0: plain, or another format. Raises WarehouseError where we do not know it."""
+        revision = self.request.protocol_version if output_format.lower() == "native" else 0
+        if revision >= formats.CUSTOM_SERIALIZATION:
+            raise WarehouseError(
+                NOT_IMPLEMENTED, f"client_protocol_version {revision} is not supported: 54453 at most for Native"
+            )
+        return revision
 
     def _is_sent_by_a_server(self, output_format: str) -> bool:
         """Whether rows before an error are out, status and all: a server sends each block as it comes. Here they are with

@@ -45,6 +45,15 @@ def test_results_of_no_rows_have_their_columns_where_the_format_has_a_header(cli
     assert client.query_df("SELECT a, b FROM t").empty
 
 
+@pytest.mark.parametrize(
+    "asked", ["EXPLAIN SELECT 1", "EXPLAIN AST SELECT 1", "EXPLAIN AST ALTER TABLE t DELETE WHERE 1"]
+)
+def test_results_of_what_is_no_select(client: Any, asked: str) -> None:
+    result = client.query(asked)
+    assert len(result.column_names) == 1
+    assert result.result_rows
+
+
 def test_every_way_to_insert(client: Any) -> None:
     summary = client.insert("t", [[1, "a", AT], [2, "b", AT]], column_names=["a", "b", "c"]).summary
     assert summary["written_rows"] == "2"
