@@ -18,7 +18,7 @@ from demo.legacy.store import COLUMNS
 from lockgate.clients.errors import ClientError
 from lockgate.clients.kafka import KafkaAdmin
 from lockgate.clients.postgres import Postgres
-from lockgate.names import LEGACY_DATABASE, OPS, STAGING, staging
+from lockgate.names import DISCARDED, LEGACY_DATABASE, OPS, QUARANTINE, STAGING, staging
 from lockgate.operations.platform import Platform
 from lockgate.operations.tick import marts_of
 from lockgate.reconciliation.report import Reports
@@ -43,6 +43,7 @@ class StreamOutcome:
     in_topic: int
     landed: int
     quarantined: Mapping[str, int]  # by reason
+    discarded: Mapping[str, int]  # of what was quarantined, by reason: signed off by somebody
     expected_quarantined: Mapping[str, int]  # by reason, at least
     duplicates: int
     doubled: int  # the same offset twice among what is visible: must never be
@@ -53,15 +54,16 @@ class StreamOutcome:
     def not_quarantined(self) -> dict[str, int]:
         """Reasons of which fewer events are in quarantine than bad ones were sent."""
         return {
-            reason: count - self.quarantined.get(reason, 0)
+            reason: count - found
             for reason, count in self.expected_quarantined.items()
-            if self.quarantined.get(reason, 0) < count
+            if (found := self.quarantined.get(reason, 0) + self.discarded.get(reason, 0)) < count
         }
 
     @property
     def lost(self) -> int:
-        """Messages below the visible ends that are neither landed nor quarantined; below zero: too many."""
-        return self.in_topic - self.not_landed_yet - self.landed - sum(self.quarantined.values())
+        """Messages below the visible ends that are neither landed, quarantined nor discarded; below zero: too many."""
+        set_aside = sum(self.quarantined.values()) + sum(self.discarded.values())
+        return self.in_topic - self.not_landed_yet - self.landed - set_aside
 
 
 @dataclass(frozen=True)
@@ -184,12 +186,21 @@ def _stream(platform: Platform, stream: str, expected: Mapping[str, int]) -> Str
         " WHERE _topic_id = {topic_id:UUID} AND stream = {stream:String} GROUP BY reason ORDER BY reason",
         of_topic,
     )
+    discarded = platform.warehouse.rows(
+        f"SELECT reason, uniqExact(_partition, _offset) FROM {QUARANTINE}"
+        " WHERE _topic_id = {topic_id:UUID} AND stream = {stream:String}"
+        f" AND (_topic_id, _partition, _offset) IN (SELECT topic_id, partition, offset FROM {DISCARDED})"
+        f" AND (_partition, _offset) NOT IN (SELECT _partition, _offset FROM {table} WHERE _topic_id = {{topic_id:UUID}})"
+        " GROUP BY reason",
+        of_topic,
+    )
     shown = _legacy_offsets(platform)
     return StreamOutcome(
         stream=stream,
         in_topic=sum(end.high - end.low for end in ends.values()),
         landed=landed,
         quarantined={str(reason): int(count) for reason, count in quarantined},
+        discarded={str(reason): int(count) for reason, count in discarded},
         expected_quarantined=dict(expected),
         duplicates=landed - identities,
         doubled=landed - offsets,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,12 +10,31 @@ from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
+from psycopg.types.json import set_json_dumps
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from lockgate.clients.errors import ClientError, TransientError
 
 # The pool warns of each attempt; what comes of them is raised, once, as PostgresUnavailable.
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+
+
+def as_json(value: Any) -> str:
+    """What `Jsonb` sends. PostgreSQL refuses U+0000 in JSON, and events that failed a rule may hold it: its picture is kept."""
+    return json.dumps(_without_nul(value))
+
+
+def as_text(value: str) -> str:
+    """What a column of text takes: it refuses U+0000 as JSON does, and errors may quote what events hold."""
+    return value.replace("\0", "\u2400")
+
+
+def _without_nul(value: Any) -> Any:
+    if isinstance(value, str):
+        return as_text(value)
+    if isinstance(value, dict):
+        return {_without_nul(key): _without_nul(each) for key, each in value.items()}
+    return [_without_nul(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 class PostgresError(ClientError):
@@ -40,6 +60,7 @@ class Postgres:
             max_size=max_connections,
             open=False,
             timeout=connect_timeout,
+            configure=lambda connection: set_json_dumps(as_json, connection),
             check=ConnectionPool.check_connection,  # after a restart of the server the first statement must not fail
             kwargs={
                 "row_factory": dict_row,

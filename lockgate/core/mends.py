@@ -59,10 +59,13 @@ def rebuild(mart: str, first: datetime, end: datetime) -> str:
     return f"lockgate backfill {mart} --from {first:%Y-%m-%dT%H:%M:%S} --to {end:%Y-%m-%dT%H:%M:%S}"
 
 
-def of_landing(stopped: Iterable[tuple[str, int]]) -> Mend:
-    """Of a stream of which not all lands. `stopped`: its stopped partitions; else its topic is not as the contract says."""
+def of_landing(stopped: Iterable[tuple[str, int]], contract_waits: bool = False) -> Mend:
+    """Of a stream of which not all lands as it should. `stopped`: its stopped partitions. `contract_waits`: a change of its
+    contract is not accepted. Else its topic is not as the contract says."""
     for topic, partition in stopped:
         return Mend(f'lockgate land resume {topic} {partition} --why "…"', RUNBOOK_LANDING)
+    if contract_waits:
+        return Mend("lockgate contract diff", RUNBOOK_CONTRACT)
     return Mend("lockgate prepare", RUNBOOK_LANDING)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from lockgate.clients.postgres import Postgres
+from lockgate.clients.postgres import Postgres, as_text
 from lockgate.core.offsets import TopicPartition
 from lockgate.core.windows import HOUR, Mart, Plan
 
@@ -256,7 +256,7 @@ class Builds:
         with self._postgres.transaction() as connection:
             connection.execute(
                 "UPDATE build SET state = %s, message = %s, changed_at = now() WHERE build_id = %s",
-                (state, message, build.build_id),
+                (state, message and as_text(message), build.build_id),
             )
 
     def gated(self, build: Build, outcome: Mapping[str, Any], fingerprint: Fingerprint) -> None:

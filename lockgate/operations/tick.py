@@ -128,6 +128,7 @@ def land(platform: Platform, report: TickReport, only: Sequence[str] | None = No
         report.streams.append(stream)
         if waiting := platform.waiting_contracts.get(contract.stream):
             stream.problems.append(str(waiting))
+            stream.contract_waits = True
         try:
             lander.land_stream(contract, contracts, stream)
             filler.settle(contract.stream)

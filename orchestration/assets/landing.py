@@ -285,6 +285,7 @@ def _proven(contract: Contract, tick: "Tick") -> AssetCheckResult:
 
 
 def _complete(contract: Contract, report: "StreamReport", stopped: Sequence[tuple[str, int]]) -> AssetCheckResult:
+    mend = mends.of_landing(stopped, report.contract_waits)
     return AssetCheckResult(
         asset_key=staging_key(contract.stream),
         check_name=COMPLETE,
@@ -293,8 +294,8 @@ def _complete(contract: Contract, report: "StreamReport", stopped: Sequence[tupl
         description="; ".join(report.problems) or "every partition lands",
         metadata={
             "owner": contract.owner,
-            "runbook": MetadataValue.path(RUNBOOK_LANDING),
-            "mend": mends.of_landing(stopped).command,
+            "runbook": MetadataValue.path(mend.runbook),
+            "mend": mend.command,
             "lag_offsets": report.lag,
         },
     )

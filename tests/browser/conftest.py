@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -150,7 +151,16 @@ def _await_worker(settings: Settings) -> None:
 
 def _pause(settings: Settings) -> None:
     """Switch the schedules off, as the UI's switch does: two minutes at once would see each other's half-done work."""
-    for schedule in _ask(settings, _SCHEDULES)["schedulesOrError"]["results"]:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            found = _ask(settings, _SCHEDULES)["schedulesOrError"]["results"]
+            break
+        except urllib.error.HTTPError as error:  # 500 while the code location is being loaded
+            if time.monotonic() > deadline:
+                raise AssertionError(error.read().decode(errors="replace")) from error
+            time.sleep(0.5)
+    for schedule in found:
         stopped = _ask(settings, _STOP.format(id=schedule["scheduleState"]["id"]))
         assert stopped["stopRunningSchedule"]["scheduleState"]["status"] == "STOPPED", schedule["name"]
     _until(settings, lambda runs: all(status in _ENDED for status in runs.values()))

@@ -41,6 +41,7 @@ KINDS: dict[str, tuple[Mend, str]] = {
         'lockgate land resume github.events 2 --why "…"',
     ),
     "a topic is not there": (mends.of_landing([]), "lockgate prepare"),
+    "a contract's change is not accepted": (mends.of_landing([], contract_waits=True), "lockgate contract diff"),
     "rows are missing": (
         mends.of_proof("payments", [ONE, datetime(2016, 1, 1, 2, tzinfo=UTC)]),
         f"lockgate land replay --stream payments {HOUR}",

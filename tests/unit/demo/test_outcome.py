@@ -16,6 +16,7 @@ STREAM = StreamOutcome(
     in_topic=10,
     landed=7,
     quarantined={"not_json": 3},
+    discarded={},
     expected_quarantined={"not_json": 3},
     duplicates=1,
     doubled=0,
@@ -58,6 +59,11 @@ def test_the_same_offset_twice_is_doubled() -> None:
 def test_a_bad_event_that_landed_is_missed_in_quarantine() -> None:
     outcome = replace(RIGHT, streams=[replace(STREAM, landed=8, quarantined={"not_json": 2})])
     assert "1 events not in quarantine for not_json" in problems(outcome)
+
+
+def test_what_somebody_discarded_is_neither_lost_nor_missed() -> None:
+    outcome = replace(RIGHT, streams=[replace(STREAM, quarantined={"not_json": 1}, discarded={"not_json": 2})])
+    assert outcome.problems == []
 
 
 def test_without_a_reconciliation_it_is_not_right() -> None:

@@ -18,7 +18,7 @@ RESULT = ReplayResult(
     "github_events", "github.events", uuid.uuid4(), 1, 100, 99, 1000, 1, 0, 0, 0, 0, False, 2.0
 )  # fmt: skip
 AGAIN = replace(RESULT, lines=0, produced=0, bytes=0, oversized=0, resumed_lines=100, resumed_oversized=1)
-STREAM = StreamOutcome("github_events", 36_830, 36_801, {"not_json": 29}, {}, 12, 0, 0, 0)
+STREAM = StreamOutcome("github_events", 36_830, 36_801, {"not_json": 29}, {}, {}, 12, 0, 0, 0)
 MART = MartOutcome("events_by_kind_minute", 3, 0, True, datetime(2026, 1, 1, tzinfo=UTC), 28.0)
 
 
