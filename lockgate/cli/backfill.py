@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import typer
 
 from lockgate.cli.tick import print_marts
 from lockgate.cli.times import between
-from lockgate.core.windows import Mart
+from lockgate.core.windows import HOUR, Mart, hour_of
 from lockgate.embedded.running import running
 from lockgate.operations.backfill import backfill as rebuild
 from lockgate.operations.platform import Platform, open_platform
@@ -29,7 +29,8 @@ def backfill(
 
     Safe to interrupt and to repeat: windows are replaced. The minute goes on meanwhile.
     """
-    hours = between(since, until)
+    first, end = between(since, until)
+    hours = hour_of(first), hour_of(end + HOUR - timedelta(microseconds=1))  # outward: marts know whole ones only
     with open_platform(running()) as platform:
         known = {mart.name: mart for mart in marts_of(platform)}
         if unknown := sorted(set(marts) - known.keys()):

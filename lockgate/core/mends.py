@@ -54,6 +54,13 @@ def again(clock: str, runbook: str) -> Mend:
     return Mend("lockgate tick --hour" if clock == "hour" else "lockgate tick", runbook)
 
 
+def asked_again(mend: Mend, mart: str, first: datetime, end: datetime) -> Mend:
+    """For who asked for hours anew: no tick takes up hours that are not stale, so what says `tick` says this instead."""
+    if not mend.command.startswith("lockgate tick"):
+        return mend
+    return Mend(rebuild(mart, first, end), mend.runbook)
+
+
 def rebuild(mart: str, first: datetime, end: datetime) -> str:
     """The command that builds a mart's event hours of a half-open range anew."""
     return f"lockgate backfill {mart} --from {first:%Y-%m-%dT%H:%M:%S} --to {end:%Y-%m-%dT%H:%M:%S}"

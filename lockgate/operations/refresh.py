@@ -113,6 +113,8 @@ def refresh(
     outdated = platform.builds.outdated(work.mart for work in works)
     for work in works:
         work.report.outdated = outdated.get(work.mart.name)
+        if rebuild and between is not None and work.report.mend is not None:
+            work.report.mend = mends.asked_again(work.report.mend, work.mart.name, *between)
     return [work.report for work in works]
 
 

@@ -82,6 +82,10 @@ KINDS: dict[str, tuple[Mend, str]] = {
     "the comparison's run died": (mends.of_job("reconcile"), "lockgate recon run"),
     "the night's run died": (mends.of_job("landing_housekeeping"), "lockgate land sweep"),
     "another run died": (mends.of_job("purge_old_ticks"), "lockgate doctor"),
+    "hours asked for anew were not published": (
+        mends.asked_again(mends.again("minute", mends.RUNBOOK_MART), "push_sizes_hour", ONE, THREE),
+        f"lockgate backfill push_sizes_hour {HOUR}",
+    ),
     "a backfill died": (
         mends.of_backfill(["marts", "push_sizes_hour"], ONE, THREE),
         f"lockgate backfill push_sizes_hour {HOUR}",
