@@ -57,9 +57,10 @@ def _engine(statement: Canonical) -> str:
 
 
 def _check_dictionary(connection: Connection, statement: Canonical) -> None:
-    at = statement.find("SOURCE", "(")
-    if at is None:
+    found = [at for at in statement.find_all("SOURCE", "(") if statement.tokens[at].depth == 0]
+    if not found:
         return
+    at = found[-1]  # a dictionary may be named so, too
     source = statement.name_at(at + 2).upper()
     if source != "CLICKHOUSE":
         _need_source(connection, _DICTIONARIES.get(source, _ANY))
@@ -67,14 +68,16 @@ def _check_dictionary(connection: Connection, statement: Canonical) -> None:
     values = _values(statement.arguments(at + 3)[0])
     if values is None or "NAME" in values or not _is_here(values):
         _need_source(connection, "REMOTE")
-    if values is None or values.get("USER", "default") == "default":  # whom the engine lets read everything
+    if values is None or values.get("USER", "default") in ("", "default"):  # whom the engine lets read everything
         _need(connection, "SELECT ON *.*")
 
 
 def _values(tokens: tuple[Token, ...]) -> dict[str, str] | None:
-    """NAME value NAME value … of a source; None if it is anything else."""
+    """NAME value NAME value … of a source; None if it is anything else, or has a name twice: the engine takes the first."""
     pairs = list(zip(tokens[::2], tokens[1::2], strict=False))
     if len(tokens) % 2 or not all(name.upper and value.kind in ("string", "number") for name, value in pairs):
+        return None
+    if len({name.upper for name, _ in pairs}) < len(pairs):
         return None
     return {name.upper: value_of(value) if value.kind == "string" else value.text.decode() for name, value in pairs}
 

@@ -243,6 +243,14 @@ def test_what_stays_inside_needs_no_grant(own: RunningWarehouse) -> None:
     own.ask("DROP DATABASE made_inside")
 
 
+def test_a_dictionary_named_source_has_one_like_any_other(own: RunningWarehouse) -> None:
+    sql = (
+        "CREATE DICTIONARY made.source (`null` UInt64, v String) PRIMARY KEY `null` "
+        "SOURCE(CLICKHOUSE(QUERY 'SELECT k, v FROM hidden.t')) LAYOUT(FLAT()) LIFETIME(0)"
+    )
+    assert _is_denied(own.request(sql, user="maria"))
+
+
 def test_a_dictionary_reads_what_its_maker_may_read(own: RunningWarehouse) -> None:
     """Without a user a dictionary would read as the engine's own, who may read everything."""
     made = (
@@ -253,6 +261,13 @@ def test_a_dictionary_reads_what_its_maker_may_read(own: RunningWarehouse) -> No
         "DB 'hidden' TABLE 't'",
         "USER 'default' DB 'hidden' TABLE 't'",
         "QUERY 'SELECT k, v FROM hidden.t'",
+        "QUERY 'SELECT k, v FROM hidden.t' USER 'default' USER 'maria'",  # the engine takes the first
+        "QUERY 'SELECT k, v FROM hidden.t' user 'default' USER 'maria'",
+        "QUERY 'SELECT k, v FROM hidden.t' USER 'maria' USER 'default'",
+        "USER '' DB 'hidden' TABLE 't'",
+        "HOST '10.0.0.1' HOST 'localhost' USER 'maria' DB 'hidden' TABLE 't'",
+        "USER 'maria' PORT 9 PORT 9000 DB 'hidden' TABLE 't'",
+        "USER 'maria' DB 'made' DB 'hidden' TABLE 't'",
     ):
         assert _is_denied(own.request(made.format(source), user="maria")), source
     own.ask(made.format("USER 'maria' PASSWORD 'maria-secret' DB 'hidden' TABLE 't'"), user="maria")
