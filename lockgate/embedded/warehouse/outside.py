@@ -1,8 +1,8 @@
 """What reaches outside the warehouse and needs a grant that the engine itself does not ask for.
 
 Belongs here: which source a statement would open, read from its canonical text. Does not: grants; whether one is held is
-asked of the engine (`CHECK GRANT`). Table functions, table engines, BACKUP and the function `file` are checked by the engine
-alone. It creates databases, dictionaries and disks over other machines without a question.
+asked of the engine (`CHECK GRANT`). Table functions, most table engines, BACKUP and the function `file` are checked by the
+engine alone. It creates databases, dictionaries, disks, and tables of two engines over files, without a question.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _DICTIONARIES = {
     "NULL": None, "FILE": "FILE", "HTTP": "URL", "MYSQL": "MYSQL", "POSTGRESQL": "POSTGRES", "MONGODB": "MONGO",
     "REDIS": "REDIS", "ODBC": "ODBC",
 }  # fmt: skip
-_LOCAL_DISKS = frozenset({"local", "encrypted", "cache"})
+_TABLES = {"FILELOG": ("READ ON FILE",), "EMBEDDEDROCKSDB": ("READ ON FILE", "WRITE ON FILE")}
 
 
 def check(connection: Connection, statement: Canonical) -> None:
@@ -36,13 +36,10 @@ def check(connection: Connection, statement: Canonical) -> None:
         _need_source(connection, _DATABASES.get(_engine(statement).upper(), _ANY))
     elif kind == "DICTIONARY":
         _check_dictionary(connection, statement)
-    elif _engine(statement).upper() == "QUERYRUNNER":
-        raise WarehouseError(
-            ACCESS_DENIED, "ENGINE = QueryRunner runs statements that nobody has checked", "ACCESS_DENIED"
-        )
-    for name in _disk_types(statement):
-        if name not in _LOCAL_DISKS:
-            _need_source(connection, _ANY)
+    else:
+        _check_table(connection, statement)
+    if statement.find("DISK", "(", depth=None) is not None:  # also a local one: its folder is made before it is refused
+        _need_source(connection, _ANY)
 
 
 def _created(statement: Canonical) -> str:
@@ -54,6 +51,20 @@ def _created(statement: Canonical) -> str:
 def _engine(statement: Canonical) -> str:
     at = statement.find("ENGINE", "=")
     return "" if at is None else statement.name_at(at + 2)
+
+
+def _check_table(connection: Connection, statement: Canonical) -> None:
+    """Every ENGINE counts: a view may have several, of its inner tables."""
+    for at in statement.find_all("ENGINE", "="):
+        engine = statement.name_at(at + 2).upper()
+        if engine == "QUERYRUNNER":
+            text = "ENGINE = QueryRunner runs statements that nobody has checked"
+            raise WarehouseError(ACCESS_DENIED, text, "ACCESS_DENIED")
+        arguments, _ = statement.arguments(at + 3)
+        if engine == "EMBEDDEDROCKSDB" and [token.kind for token in arguments] in ([], ["number"]):
+            continue  # how long rows live, and no folder
+        for grant in _TABLES.get(engine, ()):
+            _need(connection, grant)
 
 
 def _check_dictionary(connection: Connection, statement: Canonical) -> None:
@@ -85,17 +96,6 @@ def _values(tokens: tuple[Token, ...]) -> dict[str, str] | None:
 def _is_here(values: dict[str, str]) -> bool:
     """What the engine takes for itself, without connecting to anything."""
     return values.get("HOST", "localhost") in ("localhost", "127.0.0.1") and values.get("PORT", "9000") == "9000"
-
-
-def _disk_types(statement: Canonical) -> list[str]:
-    """The types in `SETTINGS disk = disk(type = …, …)`, which may be nested."""
-    if statement.find("DISK", "(", depth=None) is None:
-        return []
-    return [
-        statement.name_at(index + 2).lower()
-        for index, token in enumerate(statement.tokens[:-2])
-        if token.upper == "TYPE" and statement.tokens[index + 1].text == b"="
-    ]
 
 
 def _need_source(connection: Connection, source: str | None) -> None:

@@ -179,6 +179,21 @@ OUTSIDE = {
                                             "HOST '10.0.0.1' USER 'maria' DB 'd' TABLE 't')) LAYOUT(FLAT()) LIFETIME(0)",
     "a disk elsewhere": "CREATE TABLE made.o (a UInt8) ENGINE = MergeTree ORDER BY a "
                         "SETTINGS disk = disk(type = encrypted, disk = disk(type = web, endpoint = 'http://127.0.0.1:9/'))",
+    "a folder of RocksDB": "CREATE TABLE made.o (k UInt64, v String) ENGINE = EmbeddedRocksDB(0, '{secret}.rocks') PRIMARY KEY k",
+    "the same, read only": "CREATE TABLE made.o (k UInt64, v UInt8) "
+                            "ENGINE = `EmbeddedRocksDB`(0, '{secret}.rocks', 1) PRIMARY KEY k",
+    "the same, temporary": "CREATE TEMPORARY TABLE o (k UInt64, v String) "
+                           "ENGINE = EmbeddedRocksDB(0, '{secret}.rocks') PRIMARY KEY k",
+    "the same, relative": "CREATE TABLE made.o (k UInt64, v String) ENGINE = EmbeddedRocksDB(0, '../rocks') PRIMARY KEY k",
+    "the same, of a view": "CREATE MATERIALIZED VIEW made.o (k UInt64, v String) "
+                           "ENGINE = EmbeddedRocksDB(0, '{secret}.rocks') PRIMARY KEY k AS SELECT 1 AS k, '' AS v",
+    "the warehouse's own files": "CREATE TABLE made.o (a String) ENGINE = FileLog('users.xml', 'LineAsString')",
+    "a local disk": "CREATE TABLE made.o (a UInt8) ENGINE = MergeTree ORDER BY a "
+                    "SETTINGS disk = disk(type = local, path = '{secret}.disk/')",
+    "a local disk for a log": "CREATE TABLE made.o (a UInt8) ENGINE = Log "
+                              "SETTINGS disk = disk(type = local, path = '{secret}.disk/')",
+    "a database on a local disk": "CREATE DATABASE made_o ENGINE = Atomic "
+                                  "SETTINGS disk = disk(type = local, path = '{secret}.disk/')",
     "a backup": "BACKUP DATABASE made TO File('{secret}.zip')",
 }  # fmt: skip
 
@@ -190,6 +205,7 @@ def test_nothing_reaches_outside_without_a_grant(own: RunningWarehouse, case: st
         answer = own.request(sql, user=user)
         assert _is_denied(answer), f"{user}: {answer.text}"
         assert "a secret of the machine" not in answer.text
+    assert not [path.name for path in own.folder.iterdir() if path.name.startswith(("secret.", "rocks"))]
 
 
 @pytest.mark.parametrize(
@@ -234,9 +250,9 @@ def test_who_has_the_grant_reaches_outside(own: RunningWarehouse) -> None:
 
 
 def test_what_stays_inside_needs_no_grant(own: RunningWarehouse) -> None:
-    for number, engine in enumerate(
-        ("MergeTree ORDER BY a", "Memory", "Log", "Null", "ReplacingMergeTree ORDER BY a", "Set")
-    ):
+    engines = ("MergeTree ORDER BY a", "Memory", "Log", "Null", "ReplacingMergeTree ORDER BY a", "Set")
+    rocks = ("EmbeddedRocksDB PRIMARY KEY a", "EmbeddedRocksDB(60) PRIMARY KEY a")
+    for number, engine in enumerate((*engines, *rocks)):
         own.ask(f"CREATE TABLE made.inside{number} (a UInt64) ENGINE = {engine}", user="maria")
     own.ask("CREATE VIEW made.view AS SELECT 1", user="maria")
     own.ask("CREATE DATABASE made_inside ENGINE = Memory")
