@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lockgate import names
 from lockgate.embedded.warehouse import accounts, marks, outside
 from lockgate.embedded.warehouse.access import User
 from lockgate.embedded.warehouse.engine import Engine, set_role
@@ -30,6 +31,7 @@ _BY_GET = (
     "Cannot execute query in readonly mode. For queries over HTTP, method GET implies readonly. "
     "You should use method POST for modifying queries."
 )
+_KEPT = frozenset({names.OPS, "system", "default"})  # databases that the server itself needs under their names
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ def permit(engine: Engine, lease: Lease, sql: bytes, parameters: dict[str, str],
         return Permitted(_selected_by_kill(lease, statement, parameters), statement)
     if accounts.concerns(statement):
         return Permitted(statement.text, statement, changes_accounts=True)
+    _keep_databases(statement)
     outside.check(lease.connection, statement)
     return Permitted(_defined_by(statement, lease.user) or sql, statement)
 
@@ -102,6 +105,18 @@ def permit_insert(engine: Engine, lease: Lease, head: bytes) -> Canonical:
     if classify(lease.connection, tried).statements != 1:
         return statement
     return own if engine.parser.canonical(lease.connection, tried, lease.plain).text == wanted else statement
+
+
+def _keep_databases(statement: Canonical) -> None:
+    """Raises WarehouseError (ACCESS_DENIED) for what would put another database in the place of one of ours: no grant on
+    `ops.query_log` is asked for to rename the database around it. A name that is a parameter may be any."""
+    if statement.words(2) not in (("RENAME", "DATABASE"), ("DETACH", "DATABASE"), ("DROP", "DATABASE")):
+        return
+    named = {statement.name_at(index) for index in range(2, len(statement.tokens))}
+    if found := sorted(_KEPT & named):
+        raise WarehouseError(ACCESS_DENIED, f"Not enough privileges. The warehouse needs the database {found[0]}")
+    if "{" in named and statement.first != "DROP":
+        raise WarehouseError(ACCESS_DENIED, "Not enough privileges. The names must be written out, not as parameters")
 
 
 def refuse_mark(engine: Engine, lease: Lease, sql: bytes) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.warehouse.conftest import Answer, RunningWarehouse
+from tests.integration.warehouse.conftest import Answer, RunningWarehouse, entry, start
 
 MARK = "stream_like_engine_insert_queue"
 SLOW = "SELECT count() FROM numbers(200) WHERE NOT sleepEachRow(0.1) SETTINGS max_block_size = 1"
@@ -119,10 +120,45 @@ def test_nor_through_the_name_of_a_parameter(warehouse: RunningWarehouse) -> Non
         "CREATE OR REPLACE VIEW ops.query_log AS SELECT 1",
         "RENAME TABLE ops.query_log TO ops.other",
         "DROP DATABASE ops",
+        "RENAME DATABASE ops TO other",
+        "RENAME DATABASE IF EXISTS `op\\x73` TO other",
+        "RENAME DATABASE other TO ops",
+        "RENAME DATABASE {d:Identifier} TO other",
+        "RENAME DATABASE default TO other",
+        "RENAME DATABASE system TO other",
+        "DETACH DATABASE ops",
+        "DETACH DATABASE {d:Identifier}",
+        "DETACH DATABASE default",
+        "DETACH VIEW ops.query_log",
+        "EXCHANGE TABLES ops.query_log AND system.one",
+        "RENAME TABLE system.one TO ops.query_log",
     ],
 )
 def test_nor_change_the_log(warehouse: RunningWarehouse, sql: str) -> None:
-    assert warehouse.request(sql).status == 403
+    answer = warehouse.request(sql, param_d="ops")
+    assert answer.status == 403, answer.text
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        "TABLE ops.query_log (query String) ENGINE = MergeTree ORDER BY query",
+        "TABLE ops.query_log (query String) ENGINE = Memory",
+        "DICTIONARY ops.query_log (k UInt64, v String) PRIMARY KEY k SOURCE(NULL()) LAYOUT(FLAT()) LIFETIME(0)",
+        "MATERIALIZED VIEW ops.query_log (a UInt8) ENGINE = Memory AS SELECT 1 AS a",
+    ],
+)
+def test_a_start_puts_the_log_back_in_its_place(tmp_path: Path, forged: str) -> None:
+    """Whatever stands there: who holds all grants can do that."""
+    roles = {"roles": {"all": ["ALL ON *.*"]}, "users": {"root": entry("root", "all")}}
+    running = start(tmp_path, more=roles)
+    running.ask("DROP VIEW ops.query_log", user="root")
+    running.ask(f"CREATE {forged}", user="root")
+    assert running.stop() == 0
+    running = start(tmp_path, more=roles)
+    running.ask("SELECT 1", query_id="after")
+    assert [row[0] for row in logged(running, "after")] == ["platform"]
+    assert running.stop() == 0
 
 
 def in_background(warehouse: RunningWarehouse, user: str, query_id: str) -> tuple[threading.Thread, list[Answer]]:
