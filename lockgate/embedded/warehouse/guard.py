@@ -120,10 +120,18 @@ def _keep_databases(statement: Canonical) -> None:
 
 
 def refuse_mark(engine: Engine, lease: Lease, sql: bytes) -> None:
-    """Raises WarehouseError if `sql` could set the mark of who asks, also by a name written with escapes."""
+    """Raises WarehouseError if `sql` could set the mark of who asks, or end logging, also by a name written with escapes."""
     refuse_name(sql)
-    if b"\\" in sql and b"SET" in sql.upper():
-        refuse_name(engine.parser.canonical(lease.connection, _as_text(sql), lease.plain).text)
+    if (b"\\" in sql or marks.LOGGING.encode() in sql) and b"SET" in sql.upper():
+        statement = engine.parser.canonical(lease.connection, _as_text(sql), lease.plain)
+        refuse_name(statement.text)
+        _refuse_unlogged(statement)
+
+
+def _refuse_unlogged(statement: Canonical) -> None:
+    for index, symbol in enumerate(statement.symbols):
+        if symbol == "=" and index and statement.name_at(index - 1) == marks.LOGGING:
+            marks.check_logging(statement.name_at(index + 1))
 
 
 def _as_text(sql: bytes) -> bytes:
@@ -151,6 +159,7 @@ def _selected_by_kill(lease: Lease, statement: Canonical, parameters: dict[str, 
     granted = connection.rows(f"{marks.OWN}CHECK GRANT KILL QUERY ON *.*")[0][0] == "1"
     whose = None if granted else user.name
     chosen = f"SELECT engine_query_id FROM {marks.running(whose)} AS processes WHERE ".encode() + condition
+    chosen += f" SETTINGS {marks.LOGGING} = 0".encode()
     kind = classify(connection, chosen)
     if (kind.name, kind.statements) != ("READ_ONLY", 1):
         raise WarehouseError(SYNTAX_ERROR, "Syntax error: the condition of KILL QUERY cannot be parsed")

@@ -12,11 +12,12 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from lockgate import names
-from lockgate.embedded.warehouse.errors import NOT_IMPLEMENTED, WarehouseError
+from lockgate.embedded.warehouse.errors import NOT_IMPLEMENTED, SETTING_CONSTRAINT_VIOLATION, WarehouseError
 from lockgate.embedded.warehouse.lexer import literal
 from lockgate.embedded.warehouse.statements import Canonical
 
 SETTING = "stream_like_engine_insert_queue"
+LOGGING = "log_queries"  # the setting without which nothing is logged; the server's own alone may be without it
 OWN = f"/* {SETTING} */ "  # begins statements of the server's own; clients cannot write it
 
 # number/user/quota key/query id: the key without any '/', since it is written as in a URL; the id may hold anything
@@ -46,7 +47,9 @@ def _with_true_names(table: str, condition: str) -> str:
 
 
 ENGINE_LOG = "engine_query_log"  # of the database `system`, where `query_log` is our view of it
-_CLIENTS_ONLY = f"{_USER} != '' AND position(query, '{SETTING}') = 0"
+# How a text begins, not what is in it: a parameter's value stands in the logged text, and may be anything. No value stands
+# in a comment, and with parameters the engine logs none.
+_CLIENTS_ONLY = f"{_USER} != '' AND NOT startsWith(trimLeft(query), {literal(OWN.rstrip())})"
 QUERY_LOG = (
     f"CREATE DATABASE IF NOT EXISTS {names.OPS}",
     # the engine makes the table when it first writes to it, and a view needs one
@@ -60,6 +63,12 @@ QUERY_LOG = (
 def mark(number: int, user: str, quota_key: str, query_id: str) -> str:
     """`number` is the process's own count: the same query id may run twice."""
     return f"{number}/{user}/{quote(quota_key, safe='')}/{query_id}"
+
+
+def check_logging(value: str) -> None:
+    """Raises WarehouseError for a value of a client's that would keep its statement out of the query log."""
+    if value.lower() not in ("1", "true"):
+        raise WarehouseError(SETTING_CONSTRAINT_VIOLATION, f"Setting {LOGGING} should not be changed")
 
 
 def running(user: str | None) -> str:

@@ -105,6 +105,67 @@ def test_nor_through_the_name_of_a_parameter(warehouse: RunningWarehouse) -> Non
 
 
 @pytest.mark.parametrize(
+    ("sql", "value"),
+    [
+        ("SELECT 'x', {n:String}", MARK),
+        ("SELECT 'x', {n:String}", r"stream_like\x5fengine_insert_queue"),
+        ("SELECT 'x', {n:String}", f"/* {MARK} */ "),
+        ("SELECT 'x' AS {n:Identifier}", MARK),
+        ("SELECT {n:Array(String)}", f"['{MARK}']"),
+        ("INSERT INTO FUNCTION null('x String') SELECT {n:String}", MARK),
+    ],
+)
+def test_the_value_of_a_parameter_hides_nothing(warehouse: RunningWarehouse, sql: str, value: str) -> None:
+    query_id = f"hidden-{sum(f'{sql}{value}'.encode())}"
+    warehouse.ask(sql, user="gate", query_id=query_id, param_n=value)
+    assert [row[0] for row in logged(warehouse, query_id)] == ["gate"]
+
+
+def test_of_the_servers_own_statements_none_is_in_it(warehouse: RunningWarehouse, database: str) -> None:
+    for number in (1, 2):  # in a session the mark is set under the last request's
+        warehouse.ask(f"SELECT {number}", session_id="own", query_id=f"own-{number}", database=database, max_threads=1)
+        warehouse.ask("KILL QUERY WHERE query_id = {n:String}", session_id="own", query_id="own-kill", param_n="no")
+    assert [len(logged(warehouse, f"own-{number}")) for number in (1, 2)] == [1, 1]
+    texts = [row[2] for row in logged(warehouse, "own-kill")]  # the engine itself makes a SELECT of it
+    assert {text[:20] for text in texts} == {"KILL QUERY WHERE que", "SELECT query_id, use"}, texts
+
+
+HIDING = {
+    "log_queries": "0",
+    "log_query_settings": "0",
+    "log_queries_probability": "0",
+    "log_queries_min_type": "EXCEPTION_WHILE_PROCESSING",
+    "log_queries_min_query_duration_ms": "100000",
+    "log_queries_cut_to_length": "0",
+}
+
+
+@pytest.mark.parametrize("name", HIDING)
+def test_no_setting_keeps_a_query_out_of_it(warehouse: RunningWarehouse, name: str) -> None:
+    value = HIDING[name]
+    escaped = name.replace("_", r"\x5f", 1)
+    for answer in (
+        warehouse.request("SELECT 'hidden'", user="analyst", path=f"/?{name}={value}"),
+        warehouse.request(f"SELECT 'hidden' SETTINGS {name} = '{value}'", user="analyst"),
+        warehouse.request(f"SELECT 1 FORMAT TSV SETTINGS max_threads = 1, `{escaped}` = '{value}'", user="analyst"),
+        warehouse.request(f"SET {name} = '{value}'", user="analyst", session_id="hides"),
+        warehouse.request(f"SET max_threads = 1, `{escaped}` = '{value}'", user="analyst", session_id="hides"),
+        warehouse.request(
+            f"INSERT INTO FUNCTION null('x UInt8') SETTINGS {name} = '{value}' VALUES (1)", user="analyst"
+        ),
+        warehouse.request(f"INSERT INTO FUNCTION null('x UInt8') SETTINGS `{escaped}` = '{value}' VALUES (1)"),
+    ):
+        assert (answer.status, answer.headers["x-clickhouse-exception-code"]) == (500, "452"), answer.text
+
+
+def test_a_client_may_name_their_values(warehouse: RunningWarehouse) -> None:
+    warehouse.ask("SELECT 1 SETTINGS log_queries = 1", log_queries=1, log_queries_probability=1)
+    warehouse.ask("SET log_queries = true", session_id="names them")
+    names = ", ".join(f"'{name}'" for name in HIDING)
+    assert warehouse.ask(f"SELECT count() FROM system.settings WHERE name IN ({names})") == str(len(HIDING))
+
+
+@pytest.mark.parametrize(
     "sql",
     [
         "INSERT INTO system.query_log (query) VALUES ('forged')",
