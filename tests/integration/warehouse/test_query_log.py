@@ -66,6 +66,26 @@ def test_the_engines_own_log_has_the_clients_names_and_text(warehouse: RunningWa
     assert found.text.rstrip() == f"platform\t{sql}"
 
 
+@pytest.mark.parametrize(
+    ("sql", "text"),
+    [
+        ("SELECT {n:UInt8}", "SELECT _CAST(7, 'UInt8') FORMAT TabSeparated"),
+        ("SELECT {n:UInt8} FORMAT CSV", "SELECT _CAST(7, 'UInt8') FORMAT CSV"),
+        (
+            "SELECT {n:UInt8} FORMAT CSV SETTINGS max_threads = 1",
+            "SELECT _CAST(7, 'UInt8') FORMAT CSV SETTINGS max_threads = 1",
+        ),
+        ("SELECT {n:UInt8}, ' INTO OUTFILE'", "SELECT _CAST(7, 'UInt8'), ' INTO OUTFILE' FORMAT TabSeparated"),
+    ],
+)
+def test_with_parameters_it_has_the_engines_text_without_our_pipe(
+    warehouse: RunningWarehouse, sql: str, text: str
+) -> None:
+    query_id = f"parameter-{sum(sql.encode())}"
+    warehouse.ask(sql, query_id=query_id, param_n=7)
+    assert [row[2].replace("\\'", "'") for row in logged(warehouse, query_id)] == [text]
+
+
 def test_analysts_can_read_it(warehouse: RunningWarehouse) -> None:
     assert int(warehouse.ask("SELECT count() FROM ops.query_log", user="analyst")) >= 0
 
