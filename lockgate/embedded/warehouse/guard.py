@@ -52,6 +52,7 @@ def permit(engine: Engine, lease: Lease, sql: bytes, parameters: dict[str, str],
             SYNTAX_ERROR, "Syntax error (Multi-statements are not allowed): end the text after the first ';'"
         )
     refuse_mark(engine, lease, sql)
+    _check_functions(engine, lease, sql)
     if kind.name == "READ_ONLY":
         return Permitted(sql)
     # raises what is wrong with it, if anything is
@@ -92,6 +93,7 @@ def permit_insert(engine: Engine, lease: Lease, head: bytes) -> Canonical:
     """An INSERT up to its data: as the engine writes it, or as the client did where that means the same with a file in it,
     because the query log shows what ran. Raises WarehouseError."""
     refuse_mark(engine, lease, head)
+    _check_functions(engine, lease, head)
     kind = classify(lease.connection, head)
     statement = engine.parser.canonical(lease.connection, head, lease.plain)
     if kind.statements != 1 or statement.words(2) != ("INSERT", "INTO") or statement.find("FROM", "INFILE") is not None:
@@ -126,6 +128,12 @@ def refuse_mark(engine: Engine, lease: Lease, sql: bytes) -> None:
         statement = engine.parser.canonical(lease.connection, _as_text(sql), lease.plain)
         refuse_name(statement.text)
         _refuse_unlogged(statement)
+
+
+def _check_functions(engine: Engine, lease: Lease, sql: bytes) -> None:
+    if outside.may_reach_in(sql):
+        statement = engine.parser.canonical(lease.connection, _as_text(sql), lease.plain)
+        outside.check_functions(lease.connection, statement)
 
 
 def _refuse_unlogged(statement: Canonical) -> None:

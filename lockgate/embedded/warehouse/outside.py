@@ -7,6 +7,8 @@ engine alone. It creates databases, dictionaries, disks, and tables of two engin
 
 from __future__ import annotations
 
+import re
+
 from lockgate.embedded.warehouse.engine import Connection
 from lockgate.embedded.warehouse.errors import ACCESS_DENIED, WarehouseError
 from lockgate.embedded.warehouse.lexer import Token, value_of
@@ -25,6 +27,28 @@ _DICTIONARIES = {
     "REDIS": "REDIS", "ODBC": "ODBC",
 }  # fmt: skip
 _TABLES = {"FILELOG": ("READ ON FILE",), "EMBEDDEDROCKSDB": ("READ ON FILE", "WRITE ON FILE")}
+_OF_THIS_PROCESS = frozenset(
+    {"python", "arrowstream"}
+)  # chdb's table functions, over objects of the process that it is in
+_QUOTED_CALL = re.compile(
+    rb"[`\"\x9d][\s\x80-\xff]*[(/#-]"
+)  # `name` (…): space of any kind or a comment may be between
+
+
+def may_reach_in(sql: bytes) -> bool:
+    """Whether `sql` is worth a look by `check_functions`: a name may be written with escapes."""
+    text = sql.lower()
+    return any(name.encode() in text for name in _OF_THIS_PROCESS) or (
+        b"\\" in text and bool(_QUOTED_CALL.search(text))
+    )
+
+
+def check_functions(connection: Connection, statement: Canonical) -> None:
+    """Raises WarehouseError (ACCESS_DENIED) for a table function over this process's own objects without a grant."""
+    for index, symbol in enumerate(statement.symbols):
+        named = symbol == "(" and index and statement.tokens[index - 1].kind in ("word", "quoted")
+        if named and statement.name_at(index - 1).lower() in _OF_THIS_PROCESS:
+            _need_source(connection, _ANY)
 
 
 def check(connection: Connection, statement: Canonical) -> None:

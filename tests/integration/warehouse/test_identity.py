@@ -194,6 +194,13 @@ OUTSIDE = {
                               "SETTINGS disk = disk(type = local, path = '{secret}.disk/')",
     "a database on a local disk": "CREATE DATABASE made_o ENGINE = Atomic "
                                   "SETTINGS disk = disk(type = local, path = '{secret}.disk/')",
+    "an object of the server": "SELECT * FROM Python(x)",
+    "the same, with an escape": "SELECT * FROM `pyth\\x6fn`(x)",
+    "the same, behind a comment": "SELECT * FROM \"pyth\\x6fn\"\u00a0/* */ (x)",
+    "the same, in a view": "CREATE VIEW made.o AS SELECT * FROM (SELECT 1), python('x')",
+    "the same, as a table": "CREATE TABLE made.o AS PYTHON('x')",
+    "the same, to write": "INSERT INTO FUNCTION python('x') VALUES (1)",
+    "a stream of the server": "SELECT * FROM arrowstream('x')",
     "a backup": "BACKUP DATABASE made TO File('{secret}.zip')",
 }  # fmt: skip
 
@@ -250,6 +257,8 @@ def test_who_has_the_grant_reaches_outside(own: RunningWarehouse) -> None:
 
 
 def test_what_stays_inside_needs_no_grant(own: RunningWarehouse) -> None:
+    sql = "SELECT 'python(x)', `Python`, arrowstream FROM (SELECT 1 AS Python, 2 AS arrowstream) -- python(x)"
+    assert own.ask(sql, user="maria") == "python(x)\t1\t2"
     engines = ("MergeTree ORDER BY a", "Memory", "Log", "Null", "ReplacingMergeTree ORDER BY a", "Set")
     rocks = ("EmbeddedRocksDB PRIMARY KEY a", "EmbeddedRocksDB(60) PRIMARY KEY a")
     for number, engine in enumerate((*engines, *rocks)):
