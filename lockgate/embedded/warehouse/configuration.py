@@ -51,13 +51,23 @@ _PROFILE = {
     "async_insert": "0",
     "implicit_select": "0",
     "allow_introspection_functions": "0",
-    "log_queries": "1",
+    "log_queries": "1",  # nobody may change that either: `guard`, since the server's own statements do
     "format_schema_source": "string",
+    "log_query_settings": "1",
+    "log_queries_probability": "1",
+    "log_queries_min_type": "QUERY_START",
+    "log_queries_min_query_duration_ms": "0",
+    "log_queries_cut_to_length": "100000",
 }
 # Settings that nobody may change. Three make a format read a file of the machine: the schema, or the template, is given as
 # text instead (format_schema itself, format_template_row_format and format_template_resultset_format). In another dialect
-# neither our own statements nor what `guard` knows of the client's would hold.
-_FIXED = ("format_schema_source", "format_template_row", "format_template_resultset", "dialect")
+# neither our own statements nor what `guard` knows of the client's would hold. Each of the others could keep a query, or who
+# asked it, out of the query log.
+_FIXED = (
+    "format_schema_source", "format_template_row", "format_template_resultset", "dialect",
+    "log_query_settings", "log_queries_probability", "log_queries_min_type", "log_queries_min_query_duration_ms",
+    "log_queries_cut_to_length",
+)  # fmt: skip
 # The function file(path) reads any file, and the engine asks nobody. One of this name in the engine's folder of functions
 # takes its place, and can be neither dropped nor replaced; it reads by a table function, for which READ ON FILE is needed.
 _FILE_FUNCTION = (
@@ -68,7 +78,7 @@ _SERVER_GRANTS = (
     "KILL QUERY ON *.*",
     "CREATE, DROP ON default.*",
     "SYSTEM FLUSH LOGS ON *.*",
-    f"CREATE, DROP VIEW ON {names.OPS}.*",
+    f"CREATE, DROP, SELECT, INSERT ON {names.OPS}.*",  # whatever stands in the place of its view
     "SELECT, INSERT, CREATE, DROP ON system.*",
     "SHOW, SHOW ACCESS ON *.*",
 )

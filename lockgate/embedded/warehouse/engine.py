@@ -283,7 +283,7 @@ class Engine:
     def mark(self, connection: Connection, user: str, quota_key: str, query_id: str) -> None:
         """Say who asks next on `connection`: in the query log, for KILL QUERY, and for `end`."""
         connection.mark = marks.mark(next(self._numbers), user, quota_key, query_id)
-        connection.run(f"SET {marks.SETTING} = {literal(connection.mark)}")
+        connection.run(f"{marks.OWN}SET {marks.SETTING} = {literal(connection.mark)}")
 
     def take(self, user: User, roles: tuple[str, ...]) -> Connection:
         """A fresh connection of `user` with exactly `roles` switched on. Give it back."""
@@ -349,7 +349,7 @@ class Engine:
 
 def use(database: str) -> str:
     """Makes `database` current, as a server does from the URL: it must exist, no grant is asked for. Set roles after it."""
-    return f"SET ROLE DEFAULT; USE {identifier(database)}"
+    return f"SET ROLE DEFAULT; {marks.OWN}USE {identifier(database)}"
 
 
 def set_role(roles: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lockgate import names
 from lockgate.embedded.warehouse import accounts, marks, outside
 from lockgate.embedded.warehouse.access import User
 from lockgate.embedded.warehouse.engine import Engine, set_role
@@ -30,6 +31,7 @@ _BY_GET = (
     "Cannot execute query in readonly mode. For queries over HTTP, method GET implies readonly. "
     "You should use method POST for modifying queries."
 )
+_KEPT = frozenset({names.OPS, "system", "default"})  # databases that the server itself needs under their names
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ def permit(engine: Engine, lease: Lease, sql: bytes, parameters: dict[str, str],
             SYNTAX_ERROR, "Syntax error (Multi-statements are not allowed): end the text after the first ';'"
         )
     refuse_mark(engine, lease, sql)
+    _check_functions(engine, lease, sql)
     if kind.name == "READ_ONLY":
         return Permitted(sql)
     # raises what is wrong with it, if anything is
@@ -71,6 +74,7 @@ def permit(engine: Engine, lease: Lease, sql: bytes, parameters: dict[str, str],
         return Permitted(_selected_by_kill(lease, statement, parameters), statement)
     if accounts.concerns(statement):
         return Permitted(statement.text, statement, changes_accounts=True)
+    _keep_databases(statement)
     outside.check(lease.connection, statement)
     return Permitted(_defined_by(statement, lease.user) or sql, statement)
 
@@ -89,6 +93,7 @@ def permit_insert(engine: Engine, lease: Lease, head: bytes) -> Canonical:
     """An INSERT up to its data: as the engine writes it, or as the client did where that means the same with a file in it,
     because the query log shows what ran. Raises WarehouseError."""
     refuse_mark(engine, lease, head)
+    _check_functions(engine, lease, head)
     kind = classify(lease.connection, head)
     statement = engine.parser.canonical(lease.connection, head, lease.plain)
     if kind.statements != 1 or statement.words(2) != ("INSERT", "INTO") or statement.find("FROM", "INFILE") is not None:
@@ -104,11 +109,37 @@ def permit_insert(engine: Engine, lease: Lease, head: bytes) -> Canonical:
     return own if engine.parser.canonical(lease.connection, tried, lease.plain).text == wanted else statement
 
 
+def _keep_databases(statement: Canonical) -> None:
+    """Raises WarehouseError (ACCESS_DENIED) for what would put another database in the place of one of ours: no grant on
+    `ops.query_log` is asked for to rename the database around it. A name that is a parameter may be any."""
+    if statement.words(2) not in (("RENAME", "DATABASE"), ("DETACH", "DATABASE"), ("DROP", "DATABASE")):
+        return
+    named = {statement.name_at(index) for index in range(2, len(statement.tokens))}
+    if found := sorted(_KEPT & named):
+        raise WarehouseError(ACCESS_DENIED, f"Not enough privileges. The warehouse needs the database {found[0]}")
+    if "{" in named and statement.first != "DROP":
+        raise WarehouseError(ACCESS_DENIED, "Not enough privileges. The names must be written out, not as parameters")
+
+
 def refuse_mark(engine: Engine, lease: Lease, sql: bytes) -> None:
-    """Raises WarehouseError if `sql` could set the mark of who asks, also by a name written with escapes."""
+    """Raises WarehouseError if `sql` could set the mark of who asks, or end logging, also by a name written with escapes."""
     refuse_name(sql)
-    if b"\\" in sql and b"SET" in sql.upper():
-        refuse_name(engine.parser.canonical(lease.connection, _as_text(sql), lease.plain).text)
+    if (b"\\" in sql or marks.LOGGING.encode() in sql) and b"SET" in sql.upper():
+        statement = engine.parser.canonical(lease.connection, _as_text(sql), lease.plain)
+        refuse_name(statement.text)
+        _refuse_unlogged(statement)
+
+
+def _check_functions(engine: Engine, lease: Lease, sql: bytes) -> None:
+    if outside.may_reach_in(sql):
+        statement = engine.parser.canonical(lease.connection, _as_text(sql), lease.plain)
+        outside.check_functions(lease.connection, statement)
+
+
+def _refuse_unlogged(statement: Canonical) -> None:
+    for index, symbol in enumerate(statement.symbols):
+        if symbol == "=" and index and statement.name_at(index - 1) == marks.LOGGING:
+            marks.check_logging(statement.name_at(index + 1))
 
 
 def _as_text(sql: bytes) -> bytes:
@@ -136,6 +167,7 @@ def _selected_by_kill(lease: Lease, statement: Canonical, parameters: dict[str, 
     granted = connection.rows(f"{marks.OWN}CHECK GRANT KILL QUERY ON *.*")[0][0] == "1"
     whose = None if granted else user.name
     chosen = f"SELECT engine_query_id FROM {marks.running(whose)} AS processes WHERE ".encode() + condition
+    chosen += f" SETTINGS {marks.LOGGING} = 0".encode()
     kind = classify(connection, chosen)
     if (kind.name, kind.statements) != ("READ_ONLY", 1):
         raise WarehouseError(SYNTAX_ERROR, "Syntax error: the condition of KILL QUERY cannot be parsed")

@@ -12,11 +12,12 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from lockgate import names
-from lockgate.embedded.warehouse.errors import NOT_IMPLEMENTED, WarehouseError
+from lockgate.embedded.warehouse.errors import NOT_IMPLEMENTED, SETTING_CONSTRAINT_VIOLATION, WarehouseError
 from lockgate.embedded.warehouse.lexer import literal
 from lockgate.embedded.warehouse.statements import Canonical
 
 SETTING = "stream_like_engine_insert_queue"
+LOGGING = "log_queries"  # the setting without which nothing is logged; the server's own alone may be without it
 OWN = f"/* {SETTING} */ "  # begins statements of the server's own; clients cannot write it
 
 # number/user/quota key/query id: the key without any '/', since it is written as in a URL; the id may hold anything
@@ -29,10 +30,14 @@ _QUERY_ID = f"regexpExtract(Settings['{SETTING}'], {_PATTERN}, 3)"
 # What our server adds to a text, so that it goes through a pipe (`statements`), taken out again. A FORMAT of the client's
 # own stands behind an OUTFILE without quotes.
 _OUTFILE = r"'\nINTO OUTFILE \'/dev/fd/[0-9]+\' APPEND (?:(FORMAT \\w+ )|FORMAT `\\w+` )'"
+_REWRITTEN = (
+    r"' INTO OUTFILE \'/dev/fd/[0-9]+\' APPEND( FORMAT )'"  # as the engine logs it with parameters, the FORMAT anyone's
+)
 _BLANK = r"'^/\\*\\*/(\\s)'"
 _FILE_SETTINGS = "engine_file_skip_empty_files = 0, max_block_size = [0-9]+"
 _INFILE = rf"'FROM INFILE \'/dev/fd/[0-9]+\' |, {_FILE_SETTINGS}|SETTINGS {_FILE_SETTINGS} '"
 _QUERY = f"replaceRegexpOne(replaceRegexpOne(query, {_OUTFILE}, '\\\\1'), {_BLANK}, '\\\\1')"
+_QUERY = f"replaceRegexpOne({_QUERY}, {_REWRITTEN}, '\\\\1')"
 _QUERY = f"replaceRegexpAll({_QUERY}, {_INFILE}, '')"
 
 
@@ -46,7 +51,9 @@ def _with_true_names(table: str, condition: str) -> str:
 
 
 ENGINE_LOG = "engine_query_log"  # of the database `system`, where `query_log` is our view of it
-_CLIENTS_ONLY = f"{_USER} != '' AND position(query, '{SETTING}') = 0"
+# How a text begins, not what is in it: a parameter's value stands in the logged text, and may be anything. No value stands
+# in a comment, and with parameters the engine logs none.
+_CLIENTS_ONLY = f"{_USER} != '' AND NOT startsWith(trimLeft(query), {literal(OWN.rstrip())})"
 QUERY_LOG = (
     f"CREATE DATABASE IF NOT EXISTS {names.OPS}",
     # the engine makes the table when it first writes to it, and a view needs one
@@ -60,6 +67,12 @@ QUERY_LOG = (
 def mark(number: int, user: str, quota_key: str, query_id: str) -> str:
     """`number` is the process's own count: the same query id may run twice."""
     return f"{number}/{user}/{quote(quota_key, safe='')}/{query_id}"
+
+
+def check_logging(value: str) -> None:
+    """Raises WarehouseError for a value of a client's that would keep its statement out of the query log."""
+    if value.lower() not in ("1", "true"):
+        raise WarehouseError(SETTING_CONSTRAINT_VIOLATION, f"Setting {LOGGING} should not be changed")
 
 
 def running(user: str | None) -> str:

@@ -200,6 +200,8 @@ def _settings(pairs: list[tuple[str, bytes]], has_tables: bool) -> dict[str, str
         if not _SETTING_NAME.fullmatch(name) or name == marks.SETTING:
             raise WarehouseError(UNKNOWN_SETTING, f"Unknown setting '{name}'.")
         settings[name] = _text(value)
+        if name == marks.LOGGING:
+            marks.check_logging(settings[name])
     if is_true(settings.get("send_progress_in_http_headers", "0")):  # the engine reports each 100 ms unless told so
         every = HttpSettings(settings).number("http_headers_progress_interval_ms")
         settings.setdefault("interactive_delay", str(max(1, every) * 1000))

@@ -179,6 +179,28 @@ OUTSIDE = {
                                             "HOST '10.0.0.1' USER 'maria' DB 'd' TABLE 't')) LAYOUT(FLAT()) LIFETIME(0)",
     "a disk elsewhere": "CREATE TABLE made.o (a UInt8) ENGINE = MergeTree ORDER BY a "
                         "SETTINGS disk = disk(type = encrypted, disk = disk(type = web, endpoint = 'http://127.0.0.1:9/'))",
+    "a folder of RocksDB": "CREATE TABLE made.o (k UInt64, v String) ENGINE = EmbeddedRocksDB(0, '{secret}.rocks') PRIMARY KEY k",
+    "the same, read only": "CREATE TABLE made.o (k UInt64, v UInt8) "
+                            "ENGINE = `EmbeddedRocksDB`(0, '{secret}.rocks', 1) PRIMARY KEY k",
+    "the same, temporary": "CREATE TEMPORARY TABLE o (k UInt64, v String) "
+                           "ENGINE = EmbeddedRocksDB(0, '{secret}.rocks') PRIMARY KEY k",
+    "the same, relative": "CREATE TABLE made.o (k UInt64, v String) ENGINE = EmbeddedRocksDB(0, '../rocks') PRIMARY KEY k",
+    "the same, of a view": "CREATE MATERIALIZED VIEW made.o (k UInt64, v String) "
+                           "ENGINE = EmbeddedRocksDB(0, '{secret}.rocks') PRIMARY KEY k AS SELECT 1 AS k, '' AS v",
+    "the warehouse's own files": "CREATE TABLE made.o (a String) ENGINE = FileLog('users.xml', 'LineAsString')",
+    "a local disk": "CREATE TABLE made.o (a UInt8) ENGINE = MergeTree ORDER BY a "
+                    "SETTINGS disk = disk(type = local, path = '{secret}.disk/')",
+    "a local disk for a log": "CREATE TABLE made.o (a UInt8) ENGINE = Log "
+                              "SETTINGS disk = disk(type = local, path = '{secret}.disk/')",
+    "a database on a local disk": "CREATE DATABASE made_o ENGINE = Atomic "
+                                  "SETTINGS disk = disk(type = local, path = '{secret}.disk/')",
+    "an object of the server": "SELECT * FROM Python(x)",
+    "the same, with an escape": "SELECT * FROM `pyth\\x6fn`(x)",
+    "the same, behind a comment": "SELECT * FROM \"pyth\\x6fn\"\u00a0/* */ (x)",
+    "the same, in a view": "CREATE VIEW made.o AS SELECT * FROM (SELECT 1), python('x')",
+    "the same, as a table": "CREATE TABLE made.o AS PYTHON('x')",
+    "the same, to write": "INSERT INTO FUNCTION python('x') VALUES (1)",
+    "a stream of the server": "SELECT * FROM arrowstream('x')",
     "a backup": "BACKUP DATABASE made TO File('{secret}.zip')",
 }  # fmt: skip
 
@@ -190,6 +212,7 @@ def test_nothing_reaches_outside_without_a_grant(own: RunningWarehouse, case: st
         answer = own.request(sql, user=user)
         assert _is_denied(answer), f"{user}: {answer.text}"
         assert "a secret of the machine" not in answer.text
+    assert not [path.name for path in own.folder.iterdir() if path.name.startswith(("secret.", "rocks"))]
 
 
 @pytest.mark.parametrize(
@@ -234,13 +257,23 @@ def test_who_has_the_grant_reaches_outside(own: RunningWarehouse) -> None:
 
 
 def test_what_stays_inside_needs_no_grant(own: RunningWarehouse) -> None:
-    for number, engine in enumerate(
-        ("MergeTree ORDER BY a", "Memory", "Log", "Null", "ReplacingMergeTree ORDER BY a", "Set")
-    ):
+    sql = "SELECT 'python(x)', `Python`, arrowstream FROM (SELECT 1 AS Python, 2 AS arrowstream) -- python(x)"
+    assert own.ask(sql, user="maria") == "python(x)\t1\t2"
+    engines = ("MergeTree ORDER BY a", "Memory", "Log", "Null", "ReplacingMergeTree ORDER BY a", "Set")
+    rocks = ("EmbeddedRocksDB PRIMARY KEY a", "EmbeddedRocksDB(60) PRIMARY KEY a")
+    for number, engine in enumerate((*engines, *rocks)):
         own.ask(f"CREATE TABLE made.inside{number} (a UInt64) ENGINE = {engine}", user="maria")
     own.ask("CREATE VIEW made.view AS SELECT 1", user="maria")
     own.ask("CREATE DATABASE made_inside ENGINE = Memory")
     own.ask("DROP DATABASE made_inside")
+
+
+def test_a_dictionary_named_source_has_one_like_any_other(own: RunningWarehouse) -> None:
+    sql = (
+        "CREATE DICTIONARY made.source (`null` UInt64, v String) PRIMARY KEY `null` "
+        "SOURCE(CLICKHOUSE(QUERY 'SELECT k, v FROM hidden.t')) LAYOUT(FLAT()) LIFETIME(0)"
+    )
+    assert _is_denied(own.request(sql, user="maria"))
 
 
 def test_a_dictionary_reads_what_its_maker_may_read(own: RunningWarehouse) -> None:
@@ -253,6 +286,13 @@ def test_a_dictionary_reads_what_its_maker_may_read(own: RunningWarehouse) -> No
         "DB 'hidden' TABLE 't'",
         "USER 'default' DB 'hidden' TABLE 't'",
         "QUERY 'SELECT k, v FROM hidden.t'",
+        "QUERY 'SELECT k, v FROM hidden.t' USER 'default' USER 'maria'",  # the engine takes the first
+        "QUERY 'SELECT k, v FROM hidden.t' user 'default' USER 'maria'",
+        "QUERY 'SELECT k, v FROM hidden.t' USER 'maria' USER 'default'",
+        "USER '' DB 'hidden' TABLE 't'",
+        "HOST '10.0.0.1' HOST 'localhost' USER 'maria' DB 'hidden' TABLE 't'",
+        "USER 'maria' PORT 9 PORT 9000 DB 'hidden' TABLE 't'",
+        "USER 'maria' DB 'made' DB 'hidden' TABLE 't'",
     ):
         assert _is_denied(own.request(made.format(source), user="maria")), source
     own.ask(made.format("USER 'maria' PASSWORD 'maria-secret' DB 'hidden' TABLE 't'"), user="maria")
