@@ -30,6 +30,7 @@ from lockgate.embedded.warehouse.http import IDLE_SECONDS, BadRequestError, Head
 from lockgate.embedded.warehouse.sessions import Sessions
 
 _DRAIN_BYTES, _DRAIN_SECONDS = 64 << 20, 5.0  # of a body that an error left unread, so that the error can arrive
+_PAUSE_SECONDS = 0.1  # after a connection for which there was no descriptor, or no thread
 
 logger = logging.getLogger(__name__)
 
@@ -73,13 +74,20 @@ class Server:
         while True:
             try:
                 client, _ = listener.accept()
-            except OSError:
+            except OSError as error:  # no descriptor is left, or the client has gone already
                 if self._stopping:
                     return
-                raise
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            client.settimeout(IDLE_SECONDS)
-            threading.Thread(target=self._converse, args=(client, tls), name="client", daemon=True).start()
+                logger.warning("a connection could not be accepted: %s", error)
+                time.sleep(_PAUSE_SECONDS)
+                continue
+            try:
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                client.settimeout(IDLE_SECONDS)
+                threading.Thread(target=self._converse, args=(client, tls), name="client", daemon=True).start()
+            except (OSError, RuntimeError) as error:  # no thread is left
+                logger.warning("a connection could not be served: %s", error)
+                client.close()
+                time.sleep(_PAUSE_SECONDS)
 
     def _expire_sessions(self) -> None:
         while not self._stopping:
