@@ -224,6 +224,9 @@ class Sessions:
         Waits until no request has a connection, and keeps new ones waiting meanwhile. Sessions keep their settings, roles
         and database. Raises WarehouseError; also where something that lives in the engine's memory only would be lost.
         """
+        made = change(self._engine.accounts, self._engine.access)
+        if made is None or made == self._engine.accounts:  # nobody has to wait for that
+            return made is not None
         try:
             with self._gate.alone(_ALONE_SECONDS), self._lock:
                 made = change(self._engine.accounts, self._engine.access)

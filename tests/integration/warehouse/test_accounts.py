@@ -164,6 +164,35 @@ def test_what_a_grant_option_allows(own: RunningWarehouse, eve: str) -> None:
 
 
 @pytest.mark.usefixtures("eve")
+def test_what_changes_nothing_makes_nobody_wait(own: RunningWarehouse) -> None:
+    """Whoever says it: while a query runs too, and without a new engine."""
+    own.ask("CREATE ROLE spare", user="sec")
+    for grant in ("spare, hiring", "SELECT ON serving.orders"):
+        own.ask(f"GRANT {grant} TO eve", user="sec")
+    opened = own.ask("SELECT getMacro('lockgate_opened')")
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(
+            own.ask, "SELECT 'waits', sleepEachRow(3) FROM numbers(2) SETTINGS max_block_size = 1", "sec"
+        )
+        while own.ask("SELECT count() FROM system.processes WHERE query LIKE 'SELECT ''waits%'", user="sec") == "0":
+            time.sleep(0.02)
+        for user, sql in (
+            ("analyst", "REVOKE SELECT ON staging.* FROM eve"),
+            ("analyst", "GRANT USAGE ON *.* TO eve"),
+            ("sec", "GRANT USAGE ON *.* TO eve"),
+            ("sec", "GRANT SELECT ON serving.orders TO eve"),
+            ("sec", "GRANT spare TO eve"),
+            ("sec", "ALTER USER IF EXISTS nobody IDENTIFIED BY 'x'"),
+        ):
+            own.ask(sql, user=user)
+            assert not slow.done(), sql
+    assert own.ask("SELECT getMacro('lockgate_opened')") == opened
+    shown = ["GRANT SELECT ON serving.orders TO eve", "GRANT hiring, spare TO eve"]
+    assert own.ask("SHOW GRANTS FOR eve", user="sec").splitlines() == shown
+    own.ask("DROP ROLE spare", user="sec")
+
+
+@pytest.mark.usefixtures("eve")
 def test_system_tables_tell_of_them(own: RunningWarehouse) -> None:
     own.ask("GRANT SELECT, INSERT ON serving.orders TO eve", user="sec")
     assert own.ask("SHOW GRANTS FOR eve", user="sec") == "GRANT SELECT, INSERT ON serving.orders TO eve"
