@@ -10,7 +10,8 @@ import json
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import IO
 
 from lockgate.embedded.warehouse import (
@@ -26,6 +27,7 @@ from lockgate.embedded.warehouse import (
 )
 from lockgate.embedded.warehouse.access import User
 from lockgate.embedded.warehouse.answer import Answer, Encodings, summary_json
+from lockgate.embedded.warehouse.body import HEAD_BYTES, Body
 from lockgate.embedded.warehouse.engine import Engine
 from lockgate.embedded.warehouse.errors import (
     ACCESS_STORAGE_FOR_INSERTION_NOT_FOUND,
@@ -44,7 +46,6 @@ from lockgate.embedded.warehouse.marks import OWN
 from lockgate.embedded.warehouse.protocol import HttpSettings, Request
 from lockgate.embedded.warehouse.sessions import Lease, Sessions
 
-_HEAD_BYTES = 256 << 10  # in which an INSERT's FORMAT must stand: a server's max_query_size
 _MOST_QUERY_BYTES = 128 << 20  # of a statement held in memory
 _HELD_BYTES = 1 << 20  # of a result, before the status is sent: an error until then has its own status
 _WITH_RESULT = frozenset({"KILL", "CHECK", "BACKUP", "RESTORE"})  # also where it has no rows
@@ -58,16 +59,26 @@ class QueryHandler:
         self._engine = engine
         self._sessions = sessions
 
-    def handle(self, request: Request, body: Iterator[bytes], wire: Wire, answer: Answer) -> None:
-        """Raises WarehouseError: the answer, begun or not, is to `fail` with it."""
+    def handle(
+        self,
+        request: Request,
+        body: Body,
+        wire: Wire,
+        answer: Answer,
+        place: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        """Raises WarehouseError: the answer, begun or not, is to `fail` with it. `place`: among the queries that run."""
         user = self._engine.access.authenticate(request.credentials.user, request.credentials.password)
         answer.encodings = _encodings(request, HttpSettings(request.settings))
-        with self._sessions.lease(request, user) as lease:
+        coding = request.headers.get("content-encoding", "")
+        plain = not (coding or request.decompress or request.boundary)
+        body.begin(request.query + b"\n" if request.query else b"", plain)
+        with place(), self._sessions.lease(request, user, body.give_up) as lease:
             settings = HttpSettings(lease.http_settings(request))
             answer.encodings = _encodings(request, settings)
             answer.allow_origin = settings.on("add_http_cors_header") and "origin" in request.headers
-            decoder = compression.decoder(request.headers.get("content-encoding", ""))
-            pieces = decoded(body, decoder) if decoder else body
+            decoder = compression.decoder(coding)
+            pieces: Iterator[bytes] = decoded(body, decoder) if decoder else body
             if request.decompress:
                 unchecked = settings.on("http_native_compression_disable_checksumming_on_decompress")
                 pieces = blocks.unpacked(pieces, check=not unchecked)
@@ -361,7 +372,7 @@ def _head(start: bytes, pieces: Iterator[bytes]) -> tuple[bytes, statements.Inse
     client may take its time with the data."""
     while True:
         insert = statements.find_insert(start)
-        if (insert is not None and insert.whole) or len(start) >= _HEAD_BYTES:
+        if (insert is not None and insert.whole) or len(start) >= HEAD_BYTES:
             return start, insert
         piece = next(pieces, b"")
         if not piece:

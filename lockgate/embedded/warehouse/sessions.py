@@ -30,6 +30,7 @@ from lockgate.embedded.warehouse.protocol import HTTP_SETTINGS, Request
 from lockgate.embedded.warehouse.statements import Canonical
 
 _ALONE_SECONDS = 10.0  # for the queries that run when users and roles are to change; new ones wait meanwhile
+_PATIENCE_SECONDS = 5.0  # of these, for the clients that have more to send; then they are not waited for
 
 logger = logging.getLogger(__name__)
 
@@ -179,22 +180,29 @@ class Sessions:
         self._engine = engine
         self._lock = threading.Lock()
         self._sessions: dict[tuple[str, str], _Session] = {}
+        self._slow: set[Callable[[], None]] = set()  # of requests inside: ends their waiting for their clients
         self._gate = Gate()  # requests are inside; who changes users and roles is alone
 
     @contextlib.contextmanager
-    def lease(self, request: Request, user: User) -> Iterator[Lease]:
-        """The prepared connection of `request`. Raises WarehouseError."""
+    def lease(self, request: Request, user: User, stop_waiting: Callable[[], None] = lambda: None) -> Iterator[Lease]:
+        """The prepared connection of `request`. Raises WarehouseError.
+
+        `stop_waiting`: called from another thread when the connection is needed back, ends a waiting for the client's data.
+        """
         self._gate.enter()
+        self._slow.add(stop_waiting)
         try:
             user = self._engine.access.still(user)  # they may have changed while we waited
             user.may_take(request.roles)
             roles = (*(request.roles or user.on_at_first), *user.own_role)
             lease, give_up = self._take(request, user, roles)
         except BaseException:
+            self._slow.discard(stop_waiting)
             self._gate.leave()
             raise
 
         def leave() -> None:
+            self._slow.discard(stop_waiting)
             try:
                 give_up()
             finally:
@@ -228,7 +236,7 @@ class Sessions:
         if made is None or made == self._engine.accounts:  # nobody has to wait for that
             return made is not None
         try:
-            with self._gate.alone(_ALONE_SECONDS), self._lock:
+            with self._gate.alone(_ALONE_SECONDS, self._end_waiting, _PATIENCE_SECONDS), self._lock:
                 made = change(self._engine.accounts, self._engine.access)
                 if made is not None and made != self._engine.accounts:
                     self._engine.check_may_reopen()
@@ -239,6 +247,10 @@ class Sessions:
             raise WarehouseError(
                 TIMEOUT_EXCEEDED, f"Users and roles change between queries, and some ran for {_ALONE_SECONDS:.0f} s"
             ) from None
+
+    def _end_waiting(self) -> None:
+        for stop_waiting in self._slow.copy():
+            stop_waiting()
 
     def _need_no_temporary_tables(self) -> None:
         for user, name in [key for key, session in self._sessions.items() if session.lease.holds_temporary_tables]:

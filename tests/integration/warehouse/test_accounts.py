@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -161,6 +162,44 @@ def test_what_a_grant_option_allows(own: RunningWarehouse, eve: str) -> None:
     assert _says(own, "GRANT SELECT ON hidden.t TO bob", eve) == DENIED
     assert _says(own, "SELECT count() FROM serving.orders", "bob") == "2"
     own.ask("DROP USER bob", user="hr")
+
+
+def _begin(warehouse: RunningWarehouse, target: str, body: str) -> socket.socket:
+    """A client that sends `body` and no more, of the 1,000 bytes that it promised."""
+    client = socket.create_connection(("127.0.0.1", warehouse.port))
+    head = f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+    client.sendall((head + body).encode())
+    time.sleep(0.3)
+    return client
+
+
+def test_who_is_slow_to_ask_keeps_nobody_waiting(own: RunningWarehouse) -> None:
+    login = "/?user=analyst&password=analyst-secret"
+    form = "--x\r\nContent-Disposition: form-data; name=a; filename=a\r\n\r\n1\n"
+    with (
+        _begin(own, login, ""),
+        _begin(own, login, "SELECT "),
+        _begin(own, f"{login}&query=SELECT+1", ""),
+        _begin(own, f"{login}&decompress=1", "x" * 40),
+        _begin(own, f"{login}&a_types=UInt8&query=SELECT+1", form),
+    ):
+        begun = time.monotonic()
+        own.ask("CREATE USER bob", user="sec")
+        assert time.monotonic() - begun < 4
+    own.ask("DROP USER bob", user="sec")
+
+
+def test_an_insert_whose_data_does_not_come_is_not_waited_for(own: RunningWarehouse) -> None:
+    own.ask("CREATE TABLE hidden.slow (n UInt64) ENGINE = MergeTree ORDER BY n", user="sec")
+    login = "/?user=sec&password=sec-secret&query=INSERT+INTO+hidden.slow+FORMAT+TSV"
+    with _begin(own, login, "1\n2\n") as client:
+        own.ask("CREATE USER bob", user="sec")
+        answer = client.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"The data came too slowly" in answer
+    assert own.ask("SELECT count() FROM hidden.slow", user="sec") == "0"
+    own.ask("DROP USER bob", user="sec")
+    own.ask("DROP TABLE hidden.slow SYNC", user="sec")
 
 
 @pytest.mark.usefixtures("eve")

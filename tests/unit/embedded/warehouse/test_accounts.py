@@ -106,7 +106,7 @@ def test_a_role_that_left_the_users_file_is_forgotten() -> None:
 
 
 def test_roles() -> None:
-    assert after("GRANT writer, reader TO eve").users["eve"].roles == ("writer", "reader")
+    assert after("GRANT writer, reader TO eve").users["eve"].roles == ("reader", "writer")
     assert after("GRANT writer TO reader").roles["reader"].roles == ("writer",)
     assert after("REVOKE reader FROM eve").users["eve"].roles == ()
     assert after("GRANT writer TO eve", "REVOKE ALL FROM eve").users["eve"].roles == ()
