@@ -157,6 +157,7 @@ class _Query:
                 NOT_IMPLEMENTED, "INSERT of Native blocks with client_protocol_version is not supported"
             )
         statement = guard.permit_insert(self.engine, self.lease, insert.head)
+        self.lease.refuse_if_read_only(None)
         self._read_extra(insert.sql)
         parameters = self.request.parameters
         if insert.reads_input:
@@ -175,9 +176,12 @@ class _Query:
         output_format = statement.format or self.request.default_format or "TabSeparated"
         parameters = self.request.parameters
         permitted = guard.permit(self.engine, self.lease, sql, parameters, self.request.reads_only)
-        writes = permitted.statement
+        writes, text, read_only = permitted.statement, permitted.text, self.lease.own_read_only
         if writes is not None:
+            self.lease.refuse_if_read_only(writes)
             self.lease.unchanged = False
+            if self.lease.lasting and writes.first == "SET" and "readonly" in writes.settings:
+                text, read_only = self.lease.set_read_only(writes)
         self._read_extra(sql)
         if writes is None and guard.streams(self.lease, statement, output_format):
             self._stream(statement, output_format)
@@ -186,8 +190,9 @@ class _Query:
             self._change_accounts(writes)
             return
         answer, outcome = execution.run_whole(
-            self.engine, self.lease.connection, permitted.text, output_format, parameters, self.client
+            self.engine, self.lease.connection, text, output_format, parameters, self.client
         )
+        self.lease.own_read_only = read_only
         if permitted.roles is not None:
             self.lease.roles = permitted.roles
         if writes is not None and writes.first in ("SET", "USE"):
