@@ -354,8 +354,9 @@ def _qualified(statement: Canonical, what: tuple[Token, ...], database: str) -> 
 def from_shown(account: Account, name: str, lines: list[str]) -> Account:
     """`account` with its grants as SHOW GRANTS lists them, which is the sum of whatever was granted and revoked. Without
     SET DEFINER, which `configuration` grants and nobody else can use."""
-    end = re.compile(rf"^GRANT (.*) TO `?{re.escape(name)}`?( WITH GRANT OPTION)?$")
-    found = [match.group(1) + (match.group(2) or "") for line in lines if (match := end.match(line))]
+    line_of = re.compile(rf"(?:GRANT (.*) TO|(REVOKE .*) FROM) `?{re.escape(name)}`?( WITH GRANT OPTION)?")
+    matches = [match for line in lines if (match := line_of.fullmatch(line))]
+    found = [(match.group(1) or match.group(2)) + (match.group(3) or "") for match in matches]
     return replace(
         account, grants=tuple(text for text in found if " ON " in text and not text.startswith("SET DEFINER "))
     )

@@ -85,6 +85,19 @@ def test_a_user_may_do_what_was_granted_and_no_more(own: RunningWarehouse, eve: 
     assert _says(own, "SELECT 1", eve) == NO_LOGIN
 
 
+def test_what_was_revoked_of_a_wider_grant_stays_revoked(own: RunningWarehouse, eve: str) -> None:
+    for sql in ("GRANT SELECT ON *.* TO eve WITH GRANT OPTION", "REVOKE SELECT ON hidden.* FROM eve"):
+        own.ask(sql, user="sec")
+    own.ask("REVOKE GRANT OPTION FOR SELECT ON serving.* FROM eve", user="sec")
+    shown = own.ask("SHOW GRANTS FOR eve", user="sec")
+    for change in ("CREATE USER bob", "DROP USER bob"):
+        own.ask(change, user="sec")
+        assert own.ask("SHOW GRANTS FOR eve", user="sec") == shown
+        assert _says(own, "SELECT count() FROM hidden.t", eve) == DENIED
+        assert _says(own, "SELECT count() FROM serving.orders", eve) == "2"
+        assert _says(own, "GRANT SELECT ON serving.orders TO ann", eve) == DENIED
+
+
 def test_grants_name_tables_of_the_current_database(own: RunningWarehouse, eve: str) -> None:
     own.ask("GRANT SELECT ON orders TO eve", user="sec", database="serving")
     assert _says(own, "SELECT count() FROM orders", eve, database="serving") == "2"
