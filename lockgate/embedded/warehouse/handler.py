@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import socket
 import tempfile
 import time
@@ -50,6 +51,9 @@ _MOST_QUERY_BYTES = 128 << 20  # of a statement held in memory
 _HELD_BYTES = 1 << 20  # of a result, before the status is sent: an error until then has its own status
 _WITH_RESULT = frozenset({"KILL", "CHECK", "BACKUP", "RESTORE"})  # also where it has no rows
 _SPOOL_BYTES = 32 << 20  # of a result with wait_end_of_query in memory; the rest goes to a file
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# Headers that say where an answer ends and how it is written, or what the server knows: none that a client may set begins so.
+_OWN_HEADERS = ("content-length", "content-encoding", "transfer-encoding", "connection", "keep-alive", "x-clickhouse-")
 
 
 class QueryHandler:
@@ -363,6 +367,8 @@ class _Query:
 
 def _distinct(pairs: list[tuple[str, str]]) -> dict[str, str]:
     for name, value in pairs:
+        if not _HEADER_NAME.fullmatch(name) or name.lower().startswith(_OWN_HEADERS):
+            raise WarehouseError(BAD_ARGUMENTS, f"The header {name!r} cannot be set by `http_response_headers`")
         if any(ord(character) < 32 or ord(character) == 127 for character in name + value):
             raise WarehouseError(
                 BAD_ARGUMENTS, "The values of the `additional_http_headers` cannot contain ASCII control characters"
