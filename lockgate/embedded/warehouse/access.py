@@ -125,6 +125,19 @@ class Access:
             raise _not_authenticated(user.name)
         return now
 
+    def may_grant(self, name: str) -> bool:
+        """Whether the user `name` holds any grant option, in whatever role; True of one who is no more."""
+        user = self.users.get(name)
+        left, seen = [*user.roles, *user.grants] if user else ["GRANT OPTION"], set[str]()
+        while left:
+            grant = left.pop()
+            if "GRANT OPTION" in grant.upper():
+                return True
+            if grant not in seen:  # may be a role's name
+                seen.add(grant)
+                left += self.roles.get(grant, ())
+        return False
+
     def authenticate(self, name: str, password: str) -> User:
         """Raises WarehouseError (AUTHENTICATION_FAILED, 403); its text does not tell which of the two is wrong."""
         user = self.users.get(name)

@@ -117,7 +117,7 @@ def changed(accounts: Accounts, access: Access, statement: Canonical, asker: str
     if text.take("SET", "DEFAULT", "ROLE"):
         return _defaults_set(accounts, text)
     if text.take("GRANT") or text.take("REVOKE"):
-        return _granted(accounts, text, asker, database)
+        return _granted(accounts, access, text, asker, database)
     text.position = 1
     kind = "users" if text.take("USER") else "roles"
     text.position = 2
@@ -283,7 +283,7 @@ def _defaults_set(accounts: Accounts, text: _Reader) -> Accounts | None:
     return replace(accounts, users={**accounts.users, **users})
 
 
-def _granted(accounts: Accounts, text: _Reader, asker: str, database: str) -> Accounts | None:
+def _granted(accounts: Accounts, access: Access, text: _Reader, asker: str, database: str) -> Accounts | None:
     statement, revokes = text.statement, text.statement.first == "REVOKE"
     border = statement.find("FROM" if revokes else "TO")
     if border is None or statement.words(3)[1:] == ("ON", "CLUSTER"):
@@ -295,6 +295,8 @@ def _granted(accounts: Accounts, text: _Reader, asker: str, database: str) -> Ac
     text.end()
     if any(name not in accounts.users and name not in accounts.roles for name in names):
         return None
+    if not of_roles and not access.may_grant(asker):  # the engine lets that through only where it changes nothing
+        return accounts
     for name in names:
         kind = "users" if name in accounts.users else "roles"
         account = getattr(accounts, kind)[name]
@@ -305,15 +307,18 @@ def _granted(accounts: Accounts, text: _Reader, asker: str, database: str) -> Ac
         else:
             told = _qualified(statement, what, database)
             told = f"REVOKE {told}" if revokes else told + (" WITH GRANT OPTION" if "GRANT" in options else "")
-            if not _holds(account, told):
+            if not _changes_nothing(account, told):
                 account = replace(account, grants=(*account.grants, told))
         accounts = replace(accounts, **{kind: {**getattr(accounts, kind), name: account}})
     return accounts
 
 
-def _holds(account: Account, told: str) -> bool:
-    """Whether GRANT `told` would change nothing; in doubt it does."""
-    return told in account.grants and not any(grant.startswith("REVOKE ") for grant in account.grants)
+def _changes_nothing(account: Account, told: str) -> bool:
+    """Whether GRANT `told`, or `told` that is a REVOKE, would change nothing; in doubt it does."""
+    if told.startswith("REVOKE "):
+        return not account.grants
+    revoked = any(grant.startswith("REVOKE ") for grant in account.grants)
+    return told.startswith("USAGE ON ") or (told in account.grants and not revoked)
 
 
 def _roles_after(roles: tuple[str, ...], what: tuple[Token, ...], revokes: bool) -> tuple[str, ...]:
@@ -325,8 +330,9 @@ def _roles_after(roles: tuple[str, ...], what: tuple[Token, ...], revokes: bool)
         return ()
     if {name.upper() for name in named} & {"ALL", "EXCEPT", "CURRENT", "OPTION"}:
         raise WarehouseError(NOT_IMPLEMENTED, "Roles are granted and revoked by name here, or by REVOKE ALL")
-    kept = tuple(role for role in roles if role not in named)
-    return kept if revokes else (*kept, *map(_checked, named))
+    if revokes:
+        return tuple(role for role in roles if role not in named)
+    return tuple(dict.fromkeys((*roles, *map(_checked, named))))
 
 
 def _qualified(statement: Canonical, what: tuple[Token, ...], database: str) -> str:
@@ -348,8 +354,9 @@ def _qualified(statement: Canonical, what: tuple[Token, ...], database: str) -> 
 def from_shown(account: Account, name: str, lines: list[str]) -> Account:
     """`account` with its grants as SHOW GRANTS lists them, which is the sum of whatever was granted and revoked. Without
     SET DEFINER, which `configuration` grants and nobody else can use."""
-    end = re.compile(rf"^GRANT (.*) TO `?{re.escape(name)}`?( WITH GRANT OPTION)?$")
-    found = [match.group(1) + (match.group(2) or "") for line in lines if (match := end.match(line))]
+    line_of = re.compile(rf"(?:GRANT (.*) TO|(REVOKE .*) FROM) `?{re.escape(name)}`?( WITH GRANT OPTION)?")
+    matches = [match for line in lines if (match := line_of.fullmatch(line))]
+    found = [(match.group(1) or match.group(2)) + (match.group(3) or "") for match in matches]
     return replace(
         account, grants=tuple(text for text in found if " ON " in text and not text.startswith("SET DEFINER "))
     )

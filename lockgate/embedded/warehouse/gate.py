@@ -5,9 +5,13 @@ Belongs here: waiting. Does not: what for (`sessions`: requests are inside, a ch
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+_AGAIN_SECONDS = 0.1  # between two times that those inside are told to hurry
 
 
 class Gate:
@@ -29,14 +33,21 @@ class Gate:
             self._changed.notify_all()
 
     @contextmanager
-    def alone(self, seconds: float) -> Iterator[None]:
-        """Raises TimeoutError if those inside have not left after `seconds`."""
+    def alone(
+        self, seconds: float, hurry: Callable[[], None] = lambda: None, patience: float = math.inf
+    ) -> Iterator[None]:
+        """Raises TimeoutError if those inside have not left after `seconds`. After `patience` of them `hurry` is called, and
+        again until they have left."""
         with self._changed:
             self._changed.wait_for(lambda: not self._closed)
             self._closed = True
             try:
-                if not self._changed.wait_for(lambda: self._inside == 0, seconds):
-                    raise TimeoutError
+                until, wait = time.monotonic() + seconds, min(seconds, patience)
+                while not self._changed.wait_for(lambda: self._inside == 0, wait):
+                    if time.monotonic() >= until:
+                        raise TimeoutError
+                    hurry()
+                    wait = _AGAIN_SECONDS
             except BaseException:
                 self._open()
                 raise

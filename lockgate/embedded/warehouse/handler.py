@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import IO
 
 from lockgate.embedded.warehouse import (
@@ -26,6 +28,7 @@ from lockgate.embedded.warehouse import (
 )
 from lockgate.embedded.warehouse.access import User
 from lockgate.embedded.warehouse.answer import Answer, Encodings, summary_json
+from lockgate.embedded.warehouse.body import HEAD_BYTES, Body
 from lockgate.embedded.warehouse.engine import Engine
 from lockgate.embedded.warehouse.errors import (
     ACCESS_STORAGE_FOR_INSERTION_NOT_FOUND,
@@ -44,11 +47,13 @@ from lockgate.embedded.warehouse.marks import OWN
 from lockgate.embedded.warehouse.protocol import HttpSettings, Request
 from lockgate.embedded.warehouse.sessions import Lease, Sessions
 
-_HEAD_BYTES = 256 << 10  # in which an INSERT's FORMAT must stand: a server's max_query_size
 _MOST_QUERY_BYTES = 128 << 20  # of a statement held in memory
 _HELD_BYTES = 1 << 20  # of a result, before the status is sent: an error until then has its own status
 _WITH_RESULT = frozenset({"KILL", "CHECK", "BACKUP", "RESTORE"})  # also where it has no rows
 _SPOOL_BYTES = 32 << 20  # of a result with wait_end_of_query in memory; the rest goes to a file
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# Headers that say where an answer ends and how it is written, or what the server knows: none that a client may set begins so.
+_OWN_HEADERS = ("content-length", "content-encoding", "transfer-encoding", "connection", "keep-alive", "x-clickhouse-")
 
 
 class QueryHandler:
@@ -58,16 +63,26 @@ class QueryHandler:
         self._engine = engine
         self._sessions = sessions
 
-    def handle(self, request: Request, body: Iterator[bytes], wire: Wire, answer: Answer) -> None:
-        """Raises WarehouseError: the answer, begun or not, is to `fail` with it."""
+    def handle(
+        self,
+        request: Request,
+        body: Body,
+        wire: Wire,
+        answer: Answer,
+        place: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        """Raises WarehouseError: the answer, begun or not, is to `fail` with it. `place`: among the queries that run."""
         user = self._engine.access.authenticate(request.credentials.user, request.credentials.password)
         answer.encodings = _encodings(request, HttpSettings(request.settings))
-        with self._sessions.lease(request, user) as lease:
+        coding = request.headers.get("content-encoding", "")
+        plain = not (coding or request.decompress or request.boundary)
+        body.begin(request.query + b"\n" if request.query else b"", plain)
+        with place(), self._sessions.lease(request, user, body.give_up) as lease:
             settings = HttpSettings(lease.http_settings(request))
             answer.encodings = _encodings(request, settings)
             answer.allow_origin = settings.on("add_http_cors_header") and "origin" in request.headers
-            decoder = compression.decoder(request.headers.get("content-encoding", ""))
-            pieces = decoded(body, decoder) if decoder else body
+            decoder = compression.decoder(coding)
+            pieces: Iterator[bytes] = decoded(body, decoder) if decoder else body
             if request.decompress:
                 unchecked = settings.on("http_native_compression_disable_checksumming_on_decompress")
                 pieces = blocks.unpacked(pieces, check=not unchecked)
@@ -146,6 +161,7 @@ class _Query:
                 NOT_IMPLEMENTED, "INSERT of Native blocks with client_protocol_version is not supported"
             )
         statement = guard.permit_insert(self.engine, self.lease, insert.head)
+        self.lease.refuse_if_read_only(None)
         self._read_extra(insert.sql)
         parameters = self.request.parameters
         if insert.reads_input:
@@ -164,9 +180,12 @@ class _Query:
         output_format = statement.format or self.request.default_format or "TabSeparated"
         parameters = self.request.parameters
         permitted = guard.permit(self.engine, self.lease, sql, parameters, self.request.reads_only)
-        writes = permitted.statement
+        writes, text, read_only = permitted.statement, permitted.text, self.lease.own_read_only
         if writes is not None:
+            self.lease.refuse_if_read_only(writes)
             self.lease.unchanged = False
+            if self.lease.lasting and writes.first == "SET" and "readonly" in writes.settings:
+                text, read_only = self.lease.set_read_only(writes)
         self._read_extra(sql)
         if writes is None and guard.streams(self.lease, statement, output_format):
             self._stream(statement, output_format)
@@ -175,8 +194,9 @@ class _Query:
             self._change_accounts(writes)
             return
         answer, outcome = execution.run_whole(
-            self.engine, self.lease.connection, permitted.text, output_format, parameters, self.client
+            self.engine, self.lease.connection, text, output_format, parameters, self.client
         )
+        self.lease.own_read_only = read_only
         if permitted.roles is not None:
             self.lease.roles = permitted.roles
         if writes is not None and writes.first in ("SET", "USE"):
@@ -347,6 +367,8 @@ class _Query:
 
 def _distinct(pairs: list[tuple[str, str]]) -> dict[str, str]:
     for name, value in pairs:
+        if not _HEADER_NAME.fullmatch(name) or name.lower().startswith(_OWN_HEADERS):
+            raise WarehouseError(BAD_ARGUMENTS, f"The header {name!r} cannot be set by `http_response_headers`")
         if any(ord(character) < 32 or ord(character) == 127 for character in name + value):
             raise WarehouseError(
                 BAD_ARGUMENTS, "The values of the `additional_http_headers` cannot contain ASCII control characters"
@@ -361,7 +383,7 @@ def _head(start: bytes, pieces: Iterator[bytes]) -> tuple[bytes, statements.Inse
     client may take its time with the data."""
     while True:
         insert = statements.find_insert(start)
-        if (insert is not None and insert.whole) or len(start) >= _HEAD_BYTES:
+        if (insert is not None and insert.whole) or len(start) >= HEAD_BYTES:
             return start, insert
         piece = next(pieces, b"")
         if not piece:

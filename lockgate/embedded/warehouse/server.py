@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 from lockgate.embedded.warehouse import pages, protocol
 from lockgate.embedded.warehouse.answer import Answer
+from lockgate.embedded.warehouse.body import DRAIN_SECONDS, Body
 from lockgate.embedded.warehouse.engine import Engine
 from lockgate.embedded.warehouse.errors import (
     ABORTED,
@@ -29,7 +30,7 @@ from lockgate.embedded.warehouse.handler import QueryHandler
 from lockgate.embedded.warehouse.http import IDLE_SECONDS, BadRequestError, Head, Response, Wire
 from lockgate.embedded.warehouse.sessions import Sessions
 
-_DRAIN_BYTES, _DRAIN_SECONDS = 64 << 20, 5.0  # of a body that an error left unread, so that the error can arrive
+_PAUSE_SECONDS = 0.1  # after a connection for which there was no descriptor, or no thread
 
 logger = logging.getLogger(__name__)
 
@@ -73,13 +74,20 @@ class Server:
         while True:
             try:
                 client, _ = listener.accept()
-            except OSError:
+            except OSError as error:  # no descriptor is left, or the client has gone already
                 if self._stopping:
                     return
-                raise
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            client.settimeout(IDLE_SECONDS)
-            threading.Thread(target=self._converse, args=(client, tls), name="client", daemon=True).start()
+                logger.warning("a connection could not be accepted: %s", error)
+                time.sleep(_PAUSE_SECONDS)
+                continue
+            try:
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                client.settimeout(IDLE_SECONDS)
+                threading.Thread(target=self._converse, args=(client, tls), name="client", daemon=True).start()
+            except (OSError, RuntimeError) as error:  # no thread is left
+                logger.warning("a connection could not be served: %s", error)
+                client.close()
+                time.sleep(_PAUSE_SECONDS)
 
     def _expire_sessions(self) -> None:
         while not self._stopping:
@@ -141,7 +149,7 @@ class Server:
             return False
         response = Response(wire, head)
         try:
-            body = _Body(wire, head)
+            body = Body(wire, head)
             page = pages.find(head)
             if page is None:
                 self._query(head, body, wire, response)
@@ -162,7 +170,7 @@ class Server:
         Response(wire, None).send(error.status, {"Content-Type": "text/plain; charset=UTF-8"}, text)
         _linger(wire.sock)
 
-    def _query(self, head: Head, body: _Body, wire: Wire, response: Response) -> None:
+    def _query(self, head: Head, body: Body, wire: Wire, response: Response) -> None:
         answer = Answer(response, self._engine.version)
         try:
             request = protocol.parse(head.method, head.target, head.headers)
@@ -172,8 +180,7 @@ class Server:
                     HTTP_LENGTH_REQUIRED,
                     "The Transfer-Encoding is not chunked and there is no Content-Length header for POST request",
                 )
-            with self._place():
-                self._handler.handle(request, body, wire, answer)
+            self._handler.handle(request, body, wire, answer, self._place)
         except WarehouseError as error:
             answer.fail(error)
         except BadRequestError as error:
@@ -206,43 +213,6 @@ class Server:
                 self._changed.notify_all()
 
 
-class _Body:
-    """A request's body, piece by piece. `100 Continue` is sent at once, or when it is first read, if the client wants it so."""
-
-    def __init__(self, wire: Wire, head: Head) -> None:
-        self._wire = wire
-        self._pieces = wire.body(head)
-        self._unasked = head.expects_continue
-        if self._unasked and not head.defers_continue:
-            self._ask()
-
-    def _ask(self) -> None:
-        self._unasked = False
-        self._wire.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:  # no generator: whoever drops one closes it, and what it reads from, before `drain`
-        if self._unasked:
-            self._ask()
-        return next(self._pieces)
-
-    def drain(self) -> bool:
-        """Read what is left, so that the next request can follow. False if that is too much, or never came."""
-        if self._unasked:
-            return False
-        left, until = _DRAIN_BYTES, time.monotonic() + _DRAIN_SECONDS
-        try:
-            for piece in self._pieces:
-                left -= len(piece)
-                if left < 0 or time.monotonic() > until:
-                    return False
-        except (BadRequestError, OSError):
-            return False
-        return True
-
-
 def _linger(sock: socket.socket) -> None:
     """Say that we are through, and give the client a moment to read it before the socket goes."""
     with contextlib.suppress(OSError):
@@ -251,6 +221,6 @@ def _linger(sock: socket.socket) -> None:
             with contextlib.suppress(OSError, ValueError):
                 sock.unwrap()  # says that nothing more comes; without it the end looks like an attack
         sock.shutdown(socket.SHUT_WR)
-        until = time.monotonic() + _DRAIN_SECONDS
+        until = time.monotonic() + DRAIN_SECONDS
         while time.monotonic() < until and sock.recv(1 << 16):
             pass

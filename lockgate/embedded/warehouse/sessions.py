@@ -18,7 +18,9 @@ from lockgate.embedded.warehouse.access import Access, User
 from lockgate.embedded.warehouse.accounts import Accounts
 from lockgate.embedded.warehouse.engine import Connection, Engine, set_role, use
 from lockgate.embedded.warehouse.errors import (
+    CANNOT_PARSE_NUMBER,
     NOT_IMPLEMENTED,
+    READONLY,
     SESSION_IS_LOCKED,
     SESSION_NOT_FOUND,
     TIMEOUT_EXCEEDED,
@@ -30,6 +32,8 @@ from lockgate.embedded.warehouse.protocol import HTTP_SETTINGS, Request
 from lockgate.embedded.warehouse.statements import Canonical
 
 _ALONE_SECONDS = 10.0  # for the queries that run when users and roles are to change; new ones wait meanwhile
+_PATIENCE_SECONDS = 5.0  # of these, for the clients that have more to send; then they are not waited for
+_READ_ONLY = "readonly"
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +52,8 @@ class Lease:
     unchanged: bool = True  # by a request without a session
     plain: bool = True  # no setting of the parser's was ever touched
     has_settings: bool = False  # its own, by SET
+    read_only: int = 0  # what this request may do, as `readonly` says: 1 or 2; 0 where the engine itself sees to it
+    own_read_only: int = 0  # the session's, by SET
     give_up: Callable[[], None] = lambda: None
     made_for_it: list[str] = field(default_factory=list)  # statements that take away what the request brought
 
@@ -64,6 +70,8 @@ class Lease:
 
     def prepare(self, request: Request, roles: tuple[str, ...], borrowed: bool) -> None:
         """Put the request's settings, database and roles on. `borrowed`: what it replaces is to come back later."""
+        self.read_only = self._read_only(request)
+        settings = {name: value for name, value in request.settings.items() if name != _READ_ONLY}
         statements = []
         if request.database:
             if borrowed and self.home is None:  # else the last request's is on, which may be gone by now
@@ -73,11 +81,11 @@ class Lease:
             statements.append(use(self.home))
             self.home = None
         if borrowed:
-            self._remember([name for name in request.settings if name not in self.before])
-        changed = {name: value for name, value in request.settings.items() if self.applied.get(name) != value}
-        restored = {name: self.before[name] for name in self.applied if name not in request.settings}
+            self._remember([name for name in settings if name not in self.before])
+        changed = {name: value for name, value in settings.items() if self.applied.get(name) != value}
+        restored = {name: self.before[name] for name in self.applied if name not in settings}
         pairs = {**restored, **changed}
-        self.plain = self.plain and parsing.SETTINGS.isdisjoint(request.settings)
+        self.plain = self.plain and parsing.SETTINGS.isdisjoint(settings)
         if roles != self.roles or statements:
             statements.append(set_role(roles))
         if pairs:
@@ -91,7 +99,45 @@ class Lease:
                 self.connection.run(f"{marks.OWN}{use(self.home)}; {marks.OWN}{set_role(self.roles)}")
                 self.home = None
             raise
-        self.applied, self.roles = dict(request.settings), roles
+        self.applied, self.roles = settings, roles
+
+    def _read_only(self, request: Request) -> int:
+        """`readonly` of the URL, or the session's. Not given to the engine: under 1 nothing could be set again, also not who
+        asks next. Raises WarehouseError."""
+        kept = self.own_read_only if self.own_read_only == 1 else 0
+        asked = request.settings.get(_READ_ONLY)
+        if asked is None:
+            return kept
+        value = _read_only_value(asked)
+        before = self.own_read_only or (2 if self.user.reads_only else 0)
+        if value == before:
+            return kept
+        if before:
+            raise WarehouseError(READONLY, f"Cannot modify '{_READ_ONLY}' setting in readonly mode")
+        return value
+
+    def refuse_if_read_only(self, statement: Canonical | None) -> None:
+        """Raises WarehouseError if `statement`, which does more than read, may not run under `readonly`. None: INSERT."""
+        if not self.read_only:
+            return
+        words = ("INSERT", "") if statement is None else statement.words(2)
+        if words[0] == "USE" or words == ("SET", "ROLE"):
+            return
+        if statement is not None and words[0] == "SET" and statement.settings:
+            refused = statement.settings if self.read_only == 1 else statement.settings & {_READ_ONLY}
+            if refused:
+                raise WarehouseError(READONLY, f"Cannot modify '{min(refused)}' setting in readonly mode")
+            return
+        if self.read_only == 1 or words not in (("CREATE", "TEMPORARY"), ("DROP", "TEMPORARY")):
+            raise WarehouseError(READONLY, f"{self.user.name}: Cannot execute query in readonly mode")
+
+    def set_read_only(self, statement: Canonical) -> tuple[bytes, int]:
+        """What to run for a `SET … readonly = …` of a session, and the session's value after it. Raises WarehouseError."""
+        at = next(at for at in statement.find_all("=") if statement.name_at(at - 1) == _READ_ONLY) + 1
+        token = statement.tokens[at]
+        value = 0 if token.upper == "DEFAULT" else _read_only_value(statement.name_at(at))
+        text = statement.text
+        return (text[: token.start] + b"0" + text[token.end :] if value == 1 else text), value
 
     def _remember(self, names: list[str]) -> None:
         if names:
@@ -164,6 +210,13 @@ def _set(values: Mapping[str, str]) -> str:
     return "SET " + ", ".join(f"{identifier(name)} = {literal(value)}" for name, value in values.items())
 
 
+def _read_only_value(text: str) -> int:
+    named = {"false": "0", "true": "1"}.get(text.lower(), text)
+    if not (named.isascii() and named.isdigit()) or len(named) > 9:
+        raise WarehouseError(CANNOT_PARSE_NUMBER, f"Cannot parse the value {text!r} of setting '{_READ_ONLY}'")
+    return min(int(named), 2)  # to the engine, all above 1 are one
+
+
 @dataclass
 class _Session:
     lease: Lease
@@ -179,22 +232,29 @@ class Sessions:
         self._engine = engine
         self._lock = threading.Lock()
         self._sessions: dict[tuple[str, str], _Session] = {}
+        self._slow: set[Callable[[], None]] = set()  # of requests inside: ends their waiting for their clients
         self._gate = Gate()  # requests are inside; who changes users and roles is alone
 
     @contextlib.contextmanager
-    def lease(self, request: Request, user: User) -> Iterator[Lease]:
-        """The prepared connection of `request`. Raises WarehouseError."""
+    def lease(self, request: Request, user: User, stop_waiting: Callable[[], None] = lambda: None) -> Iterator[Lease]:
+        """The prepared connection of `request`. Raises WarehouseError.
+
+        `stop_waiting`: called from another thread when the connection is needed back, ends a waiting for the client's data.
+        """
         self._gate.enter()
+        self._slow.add(stop_waiting)
         try:
             user = self._engine.access.still(user)  # they may have changed while we waited
             user.may_take(request.roles)
             roles = (*(request.roles or user.on_at_first), *user.own_role)
             lease, give_up = self._take(request, user, roles)
         except BaseException:
+            self._slow.discard(stop_waiting)
             self._gate.leave()
             raise
 
         def leave() -> None:
+            self._slow.discard(stop_waiting)
             try:
                 give_up()
             finally:
@@ -224,8 +284,11 @@ class Sessions:
         Waits until no request has a connection, and keeps new ones waiting meanwhile. Sessions keep their settings, roles
         and database. Raises WarehouseError; also where something that lives in the engine's memory only would be lost.
         """
+        made = change(self._engine.accounts, self._engine.access)
+        if made is None or made == self._engine.accounts:  # nobody has to wait for that
+            return made is not None
         try:
-            with self._gate.alone(_ALONE_SECONDS), self._lock:
+            with self._gate.alone(_ALONE_SECONDS, self._end_waiting, _PATIENCE_SECONDS), self._lock:
                 made = change(self._engine.accounts, self._engine.access)
                 if made is not None and made != self._engine.accounts:
                     self._engine.check_may_reopen()
@@ -236,6 +299,10 @@ class Sessions:
             raise WarehouseError(
                 TIMEOUT_EXCEEDED, f"Users and roles change between queries, and some ran for {_ALONE_SECONDS:.0f} s"
             ) from None
+
+    def _end_waiting(self) -> None:
+        for stop_waiting in self._slow.copy():
+            stop_waiting()
 
     def _need_no_temporary_tables(self) -> None:
         for user, name in [key for key, session in self._sessions.items() if session.lease.holds_temporary_tables]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -84,6 +85,19 @@ def test_a_user_may_do_what_was_granted_and_no_more(own: RunningWarehouse, eve: 
     assert _says(own, "SELECT 1", eve) == NO_LOGIN
 
 
+def test_what_was_revoked_of_a_wider_grant_stays_revoked(own: RunningWarehouse, eve: str) -> None:
+    for sql in ("GRANT SELECT ON *.* TO eve WITH GRANT OPTION", "REVOKE SELECT ON hidden.* FROM eve"):
+        own.ask(sql, user="sec")
+    own.ask("REVOKE GRANT OPTION FOR SELECT ON serving.* FROM eve", user="sec")
+    shown = own.ask("SHOW GRANTS FOR eve", user="sec")
+    for change in ("CREATE USER bob", "DROP USER bob"):
+        own.ask(change, user="sec")
+        assert own.ask("SHOW GRANTS FOR eve", user="sec") == shown
+        assert _says(own, "SELECT count() FROM hidden.t", eve) == DENIED
+        assert _says(own, "SELECT count() FROM serving.orders", eve) == "2"
+        assert _says(own, "GRANT SELECT ON serving.orders TO ann", eve) == DENIED
+
+
 def test_grants_name_tables_of_the_current_database(own: RunningWarehouse, eve: str) -> None:
     own.ask("GRANT SELECT ON orders TO eve", user="sec", database="serving")
     assert _says(own, "SELECT count() FROM orders", eve, database="serving") == "2"
@@ -161,6 +175,73 @@ def test_what_a_grant_option_allows(own: RunningWarehouse, eve: str) -> None:
     assert _says(own, "GRANT SELECT ON hidden.t TO bob", eve) == DENIED
     assert _says(own, "SELECT count() FROM serving.orders", "bob") == "2"
     own.ask("DROP USER bob", user="hr")
+
+
+def _begin(warehouse: RunningWarehouse, target: str, body: str) -> socket.socket:
+    """A client that sends `body` and no more, of the 1,000 bytes that it promised."""
+    client = socket.create_connection(("127.0.0.1", warehouse.port))
+    head = f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+    client.sendall((head + body).encode())
+    time.sleep(0.3)
+    return client
+
+
+def test_who_is_slow_to_ask_keeps_nobody_waiting(own: RunningWarehouse) -> None:
+    login = "/?user=analyst&password=analyst-secret"
+    form = "--x\r\nContent-Disposition: form-data; name=a; filename=a\r\n\r\n1\n"
+    with (
+        _begin(own, login, ""),
+        _begin(own, login, "SELECT "),
+        _begin(own, f"{login}&query=SELECT+1", ""),
+        _begin(own, f"{login}&decompress=1", "x" * 40),
+        _begin(own, f"{login}&a_types=UInt8&query=SELECT+1", form),
+    ):
+        begun = time.monotonic()
+        own.ask("CREATE USER bob", user="sec")
+        assert time.monotonic() - begun < 4
+    own.ask("DROP USER bob", user="sec")
+
+
+def test_an_insert_whose_data_does_not_come_is_not_waited_for(own: RunningWarehouse) -> None:
+    own.ask("CREATE TABLE hidden.slow (n UInt64) ENGINE = MergeTree ORDER BY n", user="sec")
+    login = "/?user=sec&password=sec-secret&query=INSERT+INTO+hidden.slow+FORMAT+TSV"
+    with _begin(own, login, "1\n2\n") as client:
+        own.ask("CREATE USER bob", user="sec")
+        answer = client.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"The data came too slowly" in answer
+    assert own.ask("SELECT count() FROM hidden.slow", user="sec") == "0"
+    own.ask("DROP USER bob", user="sec")
+    own.ask("DROP TABLE hidden.slow SYNC", user="sec")
+
+
+@pytest.mark.usefixtures("eve")
+def test_what_changes_nothing_makes_nobody_wait(own: RunningWarehouse) -> None:
+    """Whoever says it: while a query runs too, and without a new engine."""
+    own.ask("CREATE ROLE spare", user="sec")
+    for grant in ("spare, hiring", "SELECT ON serving.orders"):
+        own.ask(f"GRANT {grant} TO eve", user="sec")
+    opened = own.ask("SELECT getMacro('lockgate_opened')")
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(
+            own.ask, "SELECT 'waits', sleepEachRow(3) FROM numbers(2) SETTINGS max_block_size = 1", "sec"
+        )
+        while own.ask("SELECT count() FROM system.processes WHERE query LIKE 'SELECT ''waits%'", user="sec") == "0":
+            time.sleep(0.02)
+        for user, sql in (
+            ("analyst", "REVOKE SELECT ON staging.* FROM eve"),
+            ("analyst", "GRANT USAGE ON *.* TO eve"),
+            ("sec", "GRANT USAGE ON *.* TO eve"),
+            ("sec", "GRANT SELECT ON serving.orders TO eve"),
+            ("sec", "GRANT spare TO eve"),
+            ("sec", "ALTER USER IF EXISTS nobody IDENTIFIED BY 'x'"),
+        ):
+            own.ask(sql, user=user)
+            assert not slow.done(), sql
+    assert own.ask("SELECT getMacro('lockgate_opened')") == opened
+    shown = ["GRANT SELECT ON serving.orders TO eve", "GRANT hiring, spare TO eve"]
+    assert own.ask("SHOW GRANTS FOR eve", user="sec").splitlines() == shown
+    own.ask("DROP ROLE spare", user="sec")
 
 
 @pytest.mark.usefixtures("eve")

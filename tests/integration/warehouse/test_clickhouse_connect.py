@@ -38,6 +38,15 @@ def test_query_and_command(client: Any) -> None:
     ]
 
 
+def test_readonly_queries(client: Any) -> None:
+    for _ in range(2):
+        assert client.query("SELECT 1", settings={"readonly": 1}).result_rows == [(1,)]
+        with pytest.raises(DatabaseError, match="READONLY"):
+            client.command("DROP TABLE t", settings={"readonly": 1})
+    client.insert("t", [[1, "a", AT]], column_names=["a", "b", "c"])
+    assert client.command("SELECT count() FROM t") == 1
+
+
 def test_results_of_no_rows_have_their_columns_where_the_format_has_a_header(client: Any) -> None:
     assert client.query("SELECT a, b FROM t").column_names == ()  # Native: no rows, no bytes, here and on a server
     assert client.query("SELECT * FROM (SELECT a, b FROM t) LIMIT 0").column_names == ("a", "b")

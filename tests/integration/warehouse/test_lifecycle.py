@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import socket
 import subprocess
@@ -93,6 +94,28 @@ def test_sigterm_lets_running_queries_end_and_refuses_new_ones(tmp_path: Path) -
     slow.join()
     assert answers == ["0\twhole"]
     assert running.process.wait(10) == 0
+
+
+def test_it_outlives_more_connections_than_it_has_descriptors_for(tmp_path: Path) -> None:
+    running = start(tmp_path)
+    resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, (256, 256))
+    clients = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(300)]
+    until = time.monotonic() + 20
+    while "could not be accepted" not in running.log.read_text():
+        assert time.monotonic() < until, running.log.read_text()
+        time.sleep(0.1)
+    for client in clients:
+        client.close()
+    while True:
+        try:
+            answer = running.request("SELECT 1", timeout=5)
+        except OSError:
+            answer = None
+        if answer is not None and answer.status == 200:
+            break
+        assert time.monotonic() < until, running.log.read_text()
+        time.sleep(0.1)
+    assert running.stop() == 0, running.log.read_text()
 
 
 def _send_and_leave(warehouse: RunningWarehouse, sql: str, read: int) -> None:

@@ -101,3 +101,16 @@ def test_a_limit_of_queries_at_once(limited: RunningWarehouse) -> None:
     while _code(limited.request("SELECT 1")) == (500, "202"):
         assert time.monotonic() < until, "their places were never free again"
         time.sleep(0.1)
+
+
+def test_clients_that_are_slow_to_ask_have_no_place(limited: RunningWarehouse) -> None:
+    login = "user=platform&password=platform-secret"
+    clients = [socket.create_connection(("127.0.0.1", limited.port)) for _ in range(QUERIES)]
+    for client in clients:
+        client.sendall(f"POST /?{login} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nSELECT".encode())
+    time.sleep(0.5)
+    assert limited.ask("SELECT 1") == "1"
+    for client in clients:
+        client.sendall(b" 2;")
+        assert client.recv(4096).endswith(b"\r\n\r\n2\n")
+        client.close()

@@ -369,6 +369,25 @@ def test_a_query_need_not_be_text(warehouse: RunningWarehouse) -> None:
     assert warehouse.request(b"SELECT length($x$" + data + b"$x$)").text == str(len(data))
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Content-Length",
+        "transfer-encoding",
+        "Connection",
+        "Content-Encoding",
+        "X-ClickHouse-Query-Id",
+        "",
+        "A b",
+        "A:1",
+    ],
+)
+def test_no_header_of_the_servers_own_can_be_set(warehouse: RunningWarehouse, name: str) -> None:
+    answer = warehouse.request("SELECT 1", http_response_headers=f"{{'{name}': '1'}}")
+    assert (answer.status, answer.headers["x-clickhouse-exception-code"]) == (400, "36"), answer.text
+    assert warehouse.ask("SELECT 1", http_response_headers="{'Content-Type': 'text/x'}") == "1"
+
+
 def test_the_quota_key_is_recorded(warehouse: RunningWarehouse) -> None:
     warehouse.ask("SELECT 1", query_id="with a quota", quota_key="team a/b %")
     warehouse.request("SELECT 1", query_id="with a quota", headers={"X-ClickHouse-Quota": "by header"})

@@ -100,3 +100,57 @@ def test_a_sessions_settings_for_http_hold_for_its_requests(warehouse: RunningWa
     answer = warehouse.request("SELECT 1", session_id="s8", headers=gzip, enable_http_compression=1)
     assert answer.headers["content-encoding"] == "gzip"
     assert "content-encoding" not in warehouse.request("SELECT 1", session_id="s8", headers=gzip).headers
+
+
+def _refused(warehouse: RunningWarehouse, sql: str, **url: Any) -> bool:
+    answer = warehouse.request(sql, **url)
+    return answer.headers.get("x-clickhouse-exception-code") == "164" and "in readonly mode" in answer.text
+
+
+WRITING = (
+    "CREATE TABLE {}.u (a UInt8) ENGINE = Null",
+    "INSERT INTO {}.t VALUES (1)",
+    "INSERT INTO {}.t SELECT 1",
+    "INSERT INTO {}.t SETTINGS readonly = 0 SELECT 1",
+    "DROP TABLE {}.t",
+    "KILL QUERY WHERE 0",
+    "SYSTEM FLUSH LOGS",
+)
+
+
+def test_readonly_of_the_url_is_the_requests(warehouse: RunningWarehouse, database: str) -> None:
+    warehouse.ask(f"CREATE TABLE {database}.t (a UInt8) ENGINE = MergeTree ORDER BY a")
+    url: dict[str, Any]
+    for url in ({}, {"session_id": "ro1"}):
+        for value in (1, 2):
+            assert warehouse.ask("SELECT {a:UInt8}", readonly=value, param_a=value, max_threads=2, **url) == str(value)
+            assert warehouse.ask("SHOW TABLES", readonly=value, database=database, **url) == "t"
+            assert all(_refused(warehouse, sql.format(database), readonly=value, **url) for sql in WRITING)
+            assert _refused(warehouse, "SET readonly = 0", readonly=value, **url)
+        assert _refused(warehouse, "CREATE TEMPORARY TABLE mine (a UInt8)", readonly=1, **url)
+        assert _refused(warehouse, "SET max_threads = 3", readonly=1, **url)
+        warehouse.ask("SET max_threads = 3", readonly=2, **url)
+        assert warehouse.request("SELECT 1", readonly="x", **url).status == 400
+        warehouse.ask(f"INSERT INTO {database}.t VALUES (1)", readonly=0, **url)
+        warehouse.ask(f"INSERT INTO {database}.t VALUES (1)", **url)
+    assert warehouse.ask(f"SELECT count() FROM {database}.t") == "4"
+
+
+def test_a_session_that_is_set_readonly_stays_so_and_goes_on(warehouse: RunningWarehouse, database: str) -> None:
+    warehouse.ask(f"CREATE TABLE {database}.t (a UInt8) ENGINE = MergeTree ORDER BY a")
+    warehouse.ask("CREATE TEMPORARY TABLE mine AS SELECT 7 AS a", session_id="ro2")
+    warehouse.ask("SET max_block_size = 77, `readonly` = 1", session_id="ro2")
+    for _ in range(2):
+        found = warehouse.ask("SELECT a, getSetting('max_block_size') FROM mine", session_id="ro2", session_check=1)
+        assert found == "7\t77"
+        assert all(_refused(warehouse, sql.format(database), session_id="ro2") for sql in WRITING)
+        assert _refused(warehouse, "SET readonly = 0", session_id="ro2")
+        assert _refused(warehouse, "SET max_block_size = 7", session_id="ro2")
+        assert _refused(warehouse, "SELECT 1", session_id="ro2", readonly=0)
+        assert warehouse.ask("SELECT 1", session_id="ro2", readonly=1) == "1"
+        warehouse.ask(f"USE {database}", session_id="ro2")
+    warehouse.ask("SET readonly = 2", session_id="ro3")
+    assert _refused(warehouse, f"INSERT INTO {database}.t VALUES (1)", session_id="ro3")
+    assert _refused(warehouse, "SELECT 1", session_id="ro3", readonly=1)
+    assert warehouse.ask("SELECT 1", session_id="ro3", readonly=2) == "1"
+    assert warehouse.ask(f"SELECT count() FROM {database}.t") == "0"

@@ -17,7 +17,7 @@ from lockgate.embedded.warehouse.errors import WarehouseError
 from lockgate.embedded.warehouse.gate import Gate
 from lockgate.embedded.warehouse.statements import Canonical
 
-FILE = Access({"platform": User("platform", NO_PASSWORD, ("platform",))}, {"platform": ("ALL ON *.*",)})
+FILE = Access({"platform": User("platform", NO_PASSWORD, ("platform",))}, {"platform": ("ALL ON *.* WITH GRANT OPTION",)})
 START = Accounts({"eve": Account(roles=("reader",))}, {"reader": Account(), "writer": Account()})
 SECRET = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"  # SHA-256 of `secret`
 
@@ -106,7 +106,7 @@ def test_a_role_that_left_the_users_file_is_forgotten() -> None:
 
 
 def test_roles() -> None:
-    assert after("GRANT writer, reader TO eve").users["eve"].roles == ("writer", "reader")
+    assert after("GRANT writer, reader TO eve").users["eve"].roles == ("reader", "writer")
     assert after("GRANT writer TO reader").roles["reader"].roles == ("writer",)
     assert after("REVOKE reader FROM eve").users["eve"].roles == ()
     assert after("GRANT writer TO eve", "REVOKE ALL FROM eve").users["eve"].roles == ()
