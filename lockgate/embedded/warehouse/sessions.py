@@ -20,6 +20,7 @@ from lockgate.embedded.warehouse.engine import Connection, Engine, set_role, use
 from lockgate.embedded.warehouse.errors import (
     CANNOT_PARSE_NUMBER,
     NOT_IMPLEMENTED,
+    QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING,
     READONLY,
     SESSION_IS_LOCKED,
     SESSION_NOT_FOUND,
@@ -232,6 +233,7 @@ class Sessions:
         self._engine = engine
         self._lock = threading.Lock()
         self._sessions: dict[tuple[str, str], _Session] = {}
+        self._query_ids: set[str] = set()  # of requests inside
         self._slow: set[Callable[[], None]] = set()  # of requests inside: ends their waiting for their clients
         self._gate = Gate()  # requests are inside; who changes users and roles is alone
 
@@ -242,6 +244,11 @@ class Sessions:
         `stop_waiting`: called from another thread when the connection is needed back, ends a waiting for the client's data.
         """
         self._gate.enter()
+        try:
+            self._claim_id(request)
+        except WarehouseError:
+            self._gate.leave()
+            raise
         self._slow.add(stop_waiting)
         try:
             user = self._engine.access.still(user)  # they may have changed while we waited
@@ -250,11 +257,13 @@ class Sessions:
             lease, give_up = self._take(request, user, roles)
         except BaseException:
             self._slow.discard(stop_waiting)
+            self._query_ids.discard(request.query_id)
             self._gate.leave()
             raise
 
         def leave() -> None:
             self._slow.discard(stop_waiting)
+            self._query_ids.discard(request.query_id)
             try:
                 give_up()
             finally:
@@ -269,6 +278,14 @@ class Sessions:
         finally:
             if lease.give_up is leave:  # else it was released, and may be another request's already
                 lease.release()
+
+    def _claim_id(self, request: Request) -> None:
+        with self._lock:
+            if request.query_id in self._query_ids:
+                raise WarehouseError(
+                    QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING, f"Query with id = {request.query_id} is already running"
+                )
+            self._query_ids.add(request.query_id)
 
     def _take(self, request: Request, user: User, roles: tuple[str, ...]) -> tuple[Lease, Callable[[], None]]:
         if request.session_id is None:

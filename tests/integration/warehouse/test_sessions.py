@@ -85,6 +85,20 @@ def test_a_session_serves_one_request_at_a_time(warehouse: RunningWarehouse) -> 
     assert warehouse.ask("SELECT 1", session_id="s6") == "1"
 
 
+def test_a_query_id_is_one_running_querys(warehouse: RunningWarehouse) -> None:
+    slow = threading.Thread(target=warehouse.ask, args=("SELECT sleep(2)",), kwargs={"query_id": "only one"})
+    slow.start()
+    time.sleep(0.7)
+    answer = warehouse.request("SELECT 1", user="analyst", query_id="only one")
+    slow.join()
+    assert answer.headers["x-clickhouse-exception-code"] == "216"
+    assert "(QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING)" in answer.text
+    for _ in range(20):
+        assert warehouse.ask("SELECT 1", query_id="only one") == "1"
+    assert warehouse.request("SELECT nothing", query_id="only one").status == 404
+    assert warehouse.ask("SELECT 1", query_id="only one") == "1"
+
+
 def test_a_session_can_be_closed_and_must_have_a_name(warehouse: RunningWarehouse) -> None:
     warehouse.ask("CREATE TEMPORARY TABLE mine (a UInt8)", session_id="s7")
     warehouse.ask("INSERT INTO mine VALUES (1)", session_id="s7")

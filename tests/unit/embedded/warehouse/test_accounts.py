@@ -17,7 +17,9 @@ from lockgate.embedded.warehouse.errors import WarehouseError
 from lockgate.embedded.warehouse.gate import Gate
 from lockgate.embedded.warehouse.statements import Canonical
 
-FILE = Access({"platform": User("platform", NO_PASSWORD, ("platform",))}, {"platform": ("ALL ON *.* WITH GRANT OPTION",)})
+FILE = Access(
+    {"platform": User("platform", NO_PASSWORD, ("platform",))}, {"platform": ("ALL ON *.* WITH GRANT OPTION",)}
+)
 START = Accounts({"eve": Account(roles=("reader",))}, {"reader": Account(), "writer": Account()})
 SECRET = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"  # SHA-256 of `secret`
 
