@@ -134,8 +134,8 @@ WRITING = (
 
 def test_readonly_of_the_url_is_the_requests(warehouse: RunningWarehouse, database: str) -> None:
     warehouse.ask(f"CREATE TABLE {database}.t (a UInt8) ENGINE = MergeTree ORDER BY a")
-    url: dict[str, Any]
-    for url in ({}, {"session_id": "ro1"}):
+    urls: tuple[dict[str, Any], ...] = ({}, {"session_id": "ro1"})
+    for url in urls:
         for value in (1, 2):
             assert warehouse.ask("SELECT {a:UInt8}", readonly=value, param_a=value, max_threads=2, **url) == str(value)
             assert warehouse.ask("SHOW TABLES", readonly=value, database=database, **url) == "t"
