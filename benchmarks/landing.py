@@ -18,21 +18,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.land import peers, tables
 from benchmarks.land.bench import Bench, Results
 from benchmarks.land.events import Kind, github, synthetic
-from lockgate.embedded.ports import free_ports
-from lockgate.embedded.services import services
-from lockgate.embedded.supervisor import Supervisor
+from benchmarks.stack import own_stack
 from lockgate.landing.tables import attribute_columns
-from lockgate.ledger.migrate import migrate
-from lockgate.names import LEDGER_DATABASE
 from lockgate.settings import ROOT, Settings
 
 OURS, UNPROVEN, BARE, LIMIT = "lockgate", "lockgate without ledger and proof", "bare loop", "limit: engine from a file"
@@ -65,7 +58,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures there")
     options = parser.parse_args()
     figures: dict[str, object] = {}
-    with _stack() as settings:
+    with own_stack() as settings:
         kinds = [k for k in ("synthetic", "github") if options.kind in (None, k)]
         if options.backlog:
             figures["backlog"] = _backlog(settings, options)
@@ -76,28 +69,6 @@ def main() -> None:
                 figures[name] = _compare(settings, options, name)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1))
-
-
-@contextmanager
-def _stack() -> Iterator[Settings]:
-    home = Path(tempfile.mkdtemp(prefix="lockgate-bench-"))
-    kafka, controller, clickhouse, postgres, dagster = free_ports(5)
-    settings = Settings(
-        home=home,
-        kafka_port=kafka,
-        kafka_controller_port=controller,
-        clickhouse_port=clickhouse,
-        postgres_port=postgres,
-        dagster_port=dagster,
-    )
-    supervisor = Supervisor(home, services(settings, with_dagster=False, with_worker=False), report=lambda _: None)
-    supervisor.start()
-    try:
-        migrate(settings.postgres(LEDGER_DATABASE))
-        yield settings
-    finally:
-        supervisor.stop()
-        shutil.rmtree(home)
 
 
 def _kind(name: str, data: Path, suffix: str = "") -> Kind:

@@ -9,28 +9,23 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from uuid import uuid4
 
 import psutil
 
+from benchmarks.stack import own_stack
 from lockgate.clients.kafka import KafkaAdmin, producer
 from lockgate.clients.postgres import Postgres
 from lockgate.clients.warehouse import Warehouse
 from lockgate.contracts import Attribute, Contract, EventTime, Identity, Located
-from lockgate.embedded.ports import free_ports
-from lockgate.embedded.services import services
-from lockgate.embedded.supervisor import Supervisor
 from lockgate.landing.completeness import Prover
 from lockgate.landing.land import Lander
 from lockgate.landing.replay import Replayer
 from lockgate.landing.tables import ensure_tables
 from lockgate.ledger.batches import Batches, Landed, Wanted
-from lockgate.ledger.migrate import migrate
 from lockgate.names import LEDGER_DATABASE, VISIBLE
 from lockgate.settings import Settings
 
@@ -174,32 +169,16 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=4_000_000)
     parser.add_argument("--events", type=int, default=500_000)
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="lockgate-bench-") as folder:
-        kafka, controller, clickhouse, postgres_port = free_ports(4)
-        settings = Settings(
-            home=Path(folder),
-            kafka_port=kafka,
-            kafka_controller_port=controller,
-            clickhouse_port=clickhouse,
-            postgres_port=postgres_port,
-        )
-        supervisor = Supervisor(
-            settings.home_dir, services(settings, with_dagster=False, with_worker=False), report=print
-        )
-        supervisor.start()
-        try:
-            migrate(settings.postgres(LEDGER_DATABASE))
-            with (
-                Warehouse(settings.clickhouse()) as warehouse,
-                Postgres(settings.postgres(LEDGER_DATABASE)) as postgres,
-            ):
-                bench = Bench(settings, warehouse, postgres)
-                fill(bench, contract("a_day"), asked.rows)
-                proving(bench, contract("a_day"), asked.rows)
-                reading(bench, contract("a_day"))
-                replaying(bench, contract("anew"), asked.events)
-        finally:
-            supervisor.stop()
+    with (
+        own_stack() as settings,
+        Warehouse(settings.clickhouse()) as warehouse,
+        Postgres(settings.postgres(LEDGER_DATABASE)) as postgres,
+    ):
+        bench = Bench(settings, warehouse, postgres)
+        fill(bench, contract("a_day"), asked.rows)
+        proving(bench, contract("a_day"), asked.rows)
+        reading(bench, contract("a_day"))
+        replaying(bench, contract("anew"), asked.events)
     return 0
 
 

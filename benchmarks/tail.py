@@ -17,13 +17,9 @@ import argparse
 import json
 import multiprocessing
 import os
-import shutil
 import statistics
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from multiprocessing.connection import Connection
@@ -31,21 +27,17 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from benchmarks.land.cost import cpu_of
+from benchmarks.stack import own_stack, servers
 from lockgate.clients.kafka import KafkaAdmin, producer
 from lockgate.clients.postgres import Postgres
 from lockgate.clients.warehouse import Warehouse
 from lockgate.contracts import load_contracts
-from lockgate.embedded.ports import free_ports
-from lockgate.embedded.services import services
-from lockgate.embedded.supervisor import Supervisor
 from lockgate.landing.handover import tail_lease
 from lockgate.landing.piecewise import Shown
 from lockgate.landing.tail import Tail
 from lockgate.ledger.batches import Batches
 from lockgate.ledger.leases import Leases
-from lockgate.ledger.migrate import migrate
 from lockgate.names import LEDGER_DATABASE, VISIBLE, staging, staging_raw
 from lockgate.settings import Settings
 
@@ -143,44 +135,6 @@ def read(warehouse: Warehouse) -> Seen:
     return Seen(asked, time.time() - asked, newest, {row[0]: row[1] for row in rows})
 
 
-@contextmanager
-def _stack() -> Iterator[Settings]:
-    home = Path(tempfile.mkdtemp(prefix="lockgate-bench-"))
-    kafka, controller, clickhouse, postgres, dagster = free_ports(5)
-    (home / "contracts").mkdir()
-    (home / "contracts" / f"{STREAM}.yml").write_text(_CONTRACT)
-    settings = Settings(
-        home=home,
-        contracts=home / "contracts",
-        kafka_port=kafka,
-        kafka_controller_port=controller,
-        clickhouse_port=clickhouse,
-        postgres_port=postgres,
-        dagster_port=dagster,
-    )
-    supervisor = Supervisor(home, services(settings, with_dagster=False, with_worker=False), report=lambda _: None)
-    supervisor.start()
-    try:
-        migrate(settings.postgres(LEDGER_DATABASE))
-        yield settings
-    finally:
-        supervisor.stop()
-        shutil.rmtree(home)
-
-
-def _cpu(settings: Settings, more: dict[str, int]) -> dict[str, float]:
-    """Process → CPU seconds so far, with its children."""
-    from lockgate.embedded.state import read_state
-
-    state = read_state(settings.home_dir)
-    assert state is not None
-    used = {}
-    for name, pid in {**{s.name: s.pid for s in state.services if s.pid}, **more}.items():
-        processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-        used[name] = sum(sum(p.cpu_times()[:4]) for p in processes)
-    return used
-
-
 def measure(settings: Settings, rate: int, seconds: float) -> dict[str, Any]:
     from benchmarks import tail as module  # as children import it: here it may be `__main__`
 
@@ -202,8 +156,8 @@ def measure(settings: Settings, rate: int, seconds: float) -> dict[str, Any]:
         sender = spawn.Process(target=module.send, args=(settings, rate, seconds, told))
         sender.start()
         time.sleep(2.0)
-        names = {"tail": tail.pid or 0, "producer": sender.pid or 0}
-        used, began, seen, parts = _cpu(settings, names), time.time(), list[Seen](), list[tuple[int, int]]()
+        pids = {**servers(settings), "tail": tail.pid or 0, "producer": sender.pid or 0}
+        used, began, seen, parts = cpu_of(pids), time.time(), list[Seen](), list[tuple[int, int]]()
         while time.time() < began + seconds - 4:
             seen.append(read(warehouse))
             counts = dict(
@@ -211,7 +165,7 @@ def measure(settings: Settings, rate: int, seconds: float) -> dict[str, Any]:
             )
             parts.append((counts.get(staging_raw(STREAM), 0), counts.get(VISIBLE, 0)))
             time.sleep(1.0)
-        spent = {name: (cpu - used[name]) for name, cpu in _cpu(settings, names).items()}
+        spent = {name: (cpu - used[name]) for name, cpu in cpu_of(pids).items()}
         during = time.time() - began
         ended = time.time()
         sent = done.recv()
@@ -275,7 +229,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures there")
     options = parser.parse_args()
     figures = []
-    with _stack() as settings:
+    with own_stack({STREAM: _CONTRACT}) as settings:
         print(f"events of {len(event(0))} B, {PARTITIONS} partitions, {os.cpu_count()} cores; load before: {_load()}")
         for rate in options.rates:
             found = measure(settings, rate, options.seconds)

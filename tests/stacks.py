@@ -11,7 +11,7 @@ import pytest
 
 from lockgate.embedded.environment import settings_environment
 from lockgate.embedded.leftovers import find_leftovers
-from lockgate.embedded.ports import free_ports
+from lockgate.embedded.ports import free_port_settings
 from lockgate.embedded.services import services
 from lockgate.embedded.supervisor import Supervisor
 from lockgate.settings import Settings
@@ -19,15 +19,7 @@ from lockgate.settings import Settings
 
 def _settings_of_a_new_home() -> Settings:
     """Settings with a new home (a short path: Unix sockets need one) and ports that are free."""
-    kafka, controller, clickhouse, postgres, dagster = free_ports(5)
-    return Settings(
-        home=Path(tempfile.mkdtemp(prefix="lockgate-test-")),
-        kafka_port=kafka,
-        kafka_controller_port=controller,
-        clickhouse_port=clickhouse,
-        postgres_port=postgres,
-        dagster_port=dagster,
-    )
+    return Settings(home=Path(tempfile.mkdtemp(prefix="lockgate-test-")), **free_port_settings())
 
 
 @pytest.fixture(scope="session")

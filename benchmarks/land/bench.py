@@ -15,11 +15,11 @@ from typing import Any
 
 from benchmarks.land import events, peers, tables
 from benchmarks.land.cost import Cost, measured
+from benchmarks.stack import servers
 from lockgate.clients.postgres import Postgres
 from lockgate.clients.warehouse import Warehouse
 from lockgate.contracts import Contract
 from lockgate.embedded.environment import inherited, settings_environment
-from lockgate.embedded.state import read_state
 from lockgate.landing.tables import ensure_tables
 from lockgate.names import LEDGER_DATABASE, staging, staging_raw
 from lockgate.settings import ROOT, Settings
@@ -100,9 +100,7 @@ class Bench:
         self.warehouse = Warehouse(settings.clickhouse())
         self.folder = settings.home_dir / "bench"
         self.folder.mkdir(exist_ok=True)
-        state = read_state(settings.home_dir)
-        assert state is not None
-        self.servers = {s.name: s.pid for s in state.services if s.pid}
+        self.servers = servers(settings)
 
     @property
     def contract(self) -> Contract:

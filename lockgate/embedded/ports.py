@@ -47,6 +47,12 @@ def require_free(service: str, ports: tuple[Port, ...]) -> None:
             )
 
 
+def free_port_settings() -> dict[str, int]:
+    """The settings that give each embedded server a port which is free at this moment: for a stack beside others."""
+    names = ("kafka_port", "kafka_controller_port", "clickhouse_port", "postgres_port", "dagster_port")
+    return dict(zip(names, free_ports(len(names)), strict=True))
+
+
 def free_ports(count: int) -> list[int]:
     """Ports that nobody listens on at this moment; they are held together while choosing, so all differ."""
     probes = [socket.socket(socket.AF_INET, socket.SOCK_STREAM) for _ in range(count)]
