@@ -10,6 +10,7 @@ import typer
 
 from lockgate.cli.tick import print_marts
 from lockgate.cli.times import between
+from lockgate.core.mends import told
 from lockgate.core.windows import HOUR, Mart, hour_of
 from lockgate.embedded.running import running
 from lockgate.operations.backfill import backfill as rebuild
@@ -42,7 +43,7 @@ def backfill(
         if report.build_id is None and not report.error:
             print(f"{report.mart:<28} no event happened in these hours")
         if report.error:
-            print(f"problem: {report.error}" + (f"; mend: {report.mend.command}" if report.mend else ""))
+            print(f"problem: {told(report.error, report.mend)}")
     raise typer.Exit(1 if any(report.error for report in reports) else 0)
 
 

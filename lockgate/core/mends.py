@@ -49,21 +49,23 @@ class Mend:
     runbook: str
 
 
+def told(problem: str, mend: Mend | None) -> str:
+    """A problem in a line, with the command that mends it where there is one."""
+    return f"{problem}; mend: {mend.command}" if mend else problem
+
+
 def again(clock: str, runbook: str) -> Mend:
     """The work of a clock (`minute`, `hour`) once more."""
     return Mend("lockgate tick --hour" if clock == "hour" else "lockgate tick", runbook)
 
 
-def asked_again(mend: Mend, mart: str, first: datetime, end: datetime) -> Mend:
-    """For who asked for hours anew: no tick takes up hours that are not stale, so what says `tick` says this instead."""
-    if not mend.command.startswith("lockgate tick"):
-        return mend
-    return Mend(rebuild(mart, first, end), mend.runbook)
-
-
 def rebuild(mart: str, first: datetime, end: datetime) -> str:
     """The command that builds a mart's event hours of a half-open range anew."""
-    return f"lockgate backfill {mart} --from {first:%Y-%m-%dT%H:%M:%S} --to {end:%Y-%m-%dT%H:%M:%S}"
+    return f"lockgate backfill {mart} {_between(first, end)}"
+
+
+def _between(first: datetime, end: datetime) -> str:
+    return f"--from {first:%Y-%m-%dT%H:%M:%S} --to {end:%Y-%m-%dT%H:%M:%S}"
 
 
 def of_landing(stopped: Iterable[tuple[str, int]], contract_waits: bool = False) -> Mend:
@@ -80,9 +82,11 @@ def of_proof(stream: str, hours: Collection[datetime]) -> Mend:
     """`hours`: of arrival, in which messages are missing or doubled."""
     if not hours:
         return Mend(f"lockgate proof --stream {stream}", RUNBOOK_PROOF)
-    first, end = min(hours), max(hours) + HOUR
-    times = f"--from {first:%Y-%m-%dT%H:%M:%S} --to {end:%Y-%m-%dT%H:%M:%S}"
-    return Mend(f"lockgate land replay --stream {stream} {times}", RUNBOOK_PROOF)
+    return _landed_anew(stream, min(hours), max(hours) + HOUR)
+
+
+def _landed_anew(stream: str, first: datetime, end: datetime) -> Mend:
+    return Mend(f"lockgate land replay --stream {stream} {_between(first, end)}", RUNBOOK_PROOF)
 
 
 def of_landed_gate(stream: str, outcome: Mapping[str, Any]) -> Mend:
@@ -104,10 +108,8 @@ def _could_not_judge(result: Mapping[str, Any]) -> bool:
     return str(result.get("message") or "").startswith("could not be judged")
 
 
-def of_unbuilt(mart: str, engine: str) -> Mend:
-    """Of a mart whose model, or Spark job, failed."""
-    if engine == "spark":
-        return again("hour", RUNBOOK_SPARK)
+def of_model(mart: str) -> Mend:
+    """Of a mart whose model dbt could not build."""
     return Mend(f"lockgate dbt build --select +{mart}", RUNBOOK_MODEL)
 
 
@@ -132,7 +134,7 @@ def of_error(names: Sequence[str], said: str, embedded: Collection[str]) -> Mend
     if "PairsError" in names:
         return Mend("lockgate doctor", RUNBOOK_RECONCILIATION)
     if model := _MODEL.search(said):
-        return Mend(f"lockgate dbt build --select +{model[1]}", RUNBOOK_MODEL)
+        return of_model(model[1])
     if "DbtError" in said:
         return Mend("lockgate dbt parse", RUNBOOK_MODEL)
     if "knows no mart" in said:
@@ -155,7 +157,6 @@ def of_job(job: str) -> Mend:
 def of_backfill(asset: Sequence[str], first: datetime, end: datetime) -> Mend:
     """Of a run over chosen hours of an asset (its key's parts: `marts`/`replay`, then the name)."""
     kind, name = asset[0], asset[-1]
-    times = f"--from {first:%Y-%m-%dT%H:%M:%S} --to {end:%Y-%m-%dT%H:%M:%S}"
     if kind == "replay":
-        return Mend(f"lockgate land replay --stream {name} {times}", RUNBOOK_PROOF)
+        return _landed_anew(name, first, end)
     return Mend(rebuild(name, first, end), RUNBOOK_BACKFILL)

@@ -75,11 +75,22 @@ class MartReport:
 class _Work:
     mart: Mart
     report: MartReport
+    asked: tuple[datetime, datetime] | None  # the event hours that somebody wants anew, stale or not
     reach: Reach | None = None
     plan: Plan | None = None
     build: Build | None = None
     known: int = 0
     seen: Mapping[TopicPartition, int] = field(default_factory=dict)  # up to where the candidate may have rows
+
+    def again(self, runbook: str) -> Mend:
+        """The same work once more: no tick takes up hours that are not stale, so who asked for them has to ask again."""
+        if self.asked is None:
+            return mends.again(self.mart.clock, runbook)
+        return Mend(mends.rebuild(self.mart.name, *self.asked), runbook)
+
+    def unbuilt(self) -> Mend:
+        """Its model, or its Spark job, failed."""
+        return self.again(mends.RUNBOOK_SPARK) if self.mart.engine == "spark" else mends.of_model(self.mart.name)
 
 
 def refresh(
@@ -100,7 +111,8 @@ def refresh(
     where that is more than `dirty` can say. Raises TransientErrors of the ledger or the warehouse: what was not published
     stays stale.
     """
-    works = [_Work(mart, MartReport(mart.name), (reaches or {}).get(mart.name)) for mart in marts]
+    asked = between if rebuild else None
+    works = [_Work(mart, MartReport(mart.name), asked, (reaches or {}).get(mart.name)) for mart in marts]
     with ExitStack() as held:
         for work in works:
             with _step(work, "plan"):
@@ -113,8 +125,6 @@ def refresh(
     outdated = platform.builds.outdated(work.mart for work in works)
     for work in works:
         work.report.outdated = outdated.get(work.mart.name)
-        if rebuild and between is not None and work.report.mend is not None:
-            work.report.mend = mends.asked_again(work.report.mend, work.mart.name, *between)
     return [work.report for work in works]
 
 
@@ -159,7 +169,7 @@ def _step(work: _Work, name: str) -> Iterator[None]:
         raise  # a server is away, so for the others too
     except ClientError as error:
         work.report.error = f"{work.mart.name}: {name} failed: {error}"
-        work.report.mend = mends.again(work.mart.clock, mends.RUNBOOK_MART)
+        work.report.mend = work.again(mends.RUNBOOK_MART)
     finally:
         work.report.seconds[name] = round(time.monotonic() - started, 3)
 
@@ -200,7 +210,7 @@ def _begin(
         work.report.resumed += platform.publisher.resume(left, mart.personal) is not None
     if mart.fault:
         work.report.error = f"{mart.name} cannot be built: {mart.fault}"
-        work.report.mend = mends.of_unbuilt(mart.name, mart.engine)
+        work.report.mend = work.unbuilt()
         return
     clock = platform.builds.stream_clock(mart.stream)
     if clock is None:
@@ -216,7 +226,7 @@ def _begin(
         work.report.error = (
             f"{mart.name}: its contract has other columns than marts.{mart.name}; see docs/runbooks/mart-shape.md"
         )
-        work.report.mend = mends.again(mart.clock, mends.RUNBOOK_SHAPE)
+        work.report.mend = work.again(mends.RUNBOOK_SHAPE)
         return
     if _held_back(platform, mart.stream):
         work.report.waits_for = f"the gate of stream {mart.stream}"
@@ -246,8 +256,11 @@ def _begin(
 
 def _held_back(platform: Platform, stream: str) -> bool:
     """Whether something that landed has not passed the gate. What a tail has sealed since the tick's own gate is judged now."""
-    if platform.builds.ungated(stream) and platform.handover.tail_lives(stream):
-        gate_landed(platform, stream)
+    if not platform.builds.ungated(stream):
+        return False
+    if not platform.handover.tail_lives(stream):
+        return True
+    gate_landed(platform, stream)
     return bool(platform.builds.ungated(stream))
 
 
@@ -290,7 +303,7 @@ def _build(platform: Platform, lane: str, works: list[_Work], builder: Builder) 
             work.report.built = True
         else:
             _fail(platform, work, f"{name} was not built: {result.get('message')}")
-            work.report.mend = mends.of_unbuilt(name, work.mart.engine)
+            work.report.mend = work.unbuilt()
 
 
 def _gate(platform: Platform, work: _Work) -> None:
@@ -321,7 +334,7 @@ def _gate(platform: Platform, work: _Work) -> None:
     work.build = Build(**{**vars(build), "fingerprint": before, "state": "passed" if outcome["success"] else "failed"})
     if not outcome["success"]:
         report.error = f"{build.mart}: gate failed: {failed_rules(outcome)}"
-        report.mend = mends.again(work.mart.clock, mends.RUNBOOK_MART)
+        report.mend = work.again(mends.RUNBOOK_MART)
 
 
 def _publish(platform: Platform, work: _Work) -> None:

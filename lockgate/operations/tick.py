@@ -13,7 +13,6 @@ from typing import Any
 
 from lockgate.clients.errors import ClientError, TransientError
 from lockgate.core import mends
-from lockgate.core.mends import Mend
 from lockgate.core.windows import Mart
 from lockgate.landing.columns import ContractChangedError
 from lockgate.landing.filling import Filler
@@ -45,15 +44,15 @@ class TickReport:
         """A sentence each; where one command mends it, that follows."""
         found = [f"{s.stream}: {p}" for s in self.streams for p in s.problems]
         found += [
-            _with_mend(f"{stream}: {did_not_land(error)}", mends.of_error(causes(error), str(error), ()))
+            mends.told(f"{stream}: {did_not_land(error)}", mends.of_error(causes(error), str(error), ()))
             for stream, error in self.failures.items()
         ]
         found += [
-            _with_mend(f"{s}: gate landed failed: {failed_rules(g)}", mends.of_landed_gate(s, g))
+            mends.told(f"{s}: gate landed failed: {failed_rules(g)}", mends.of_landed_gate(s, g))
             for s, g in self.gates.items()
             if not g["success"]
         ]
-        return found + [_with_mend(m.error, m.mend) for m in self.marts if m.error and not m.deferred]
+        return found + [mends.told(m.error, m.mend) for m in self.marts if m.error and not m.deferred]
 
     @property
     def notes(self) -> list[str]:
@@ -81,10 +80,6 @@ def outdated_note(report: MartReport) -> str:
         f"{report.mart}: its model has changed since {old.hours:,} of its hours were published; to build them anew:"
         f" {mends.rebuild(report.mart, old.first, old.end)}"
     )
-
-
-def _with_mend(problem: str, mend: Mend | None) -> str:
-    return f"{problem}; mend: {mend.command}" if mend else problem
 
 
 def _mart_summary(mart: MartReport) -> dict[str, Any]:

@@ -7,8 +7,11 @@ import time
 
 import pytest
 
+from lockgate.core import mends
+from lockgate.names import LANE_MINUTE
 from lockgate.operations import backfill as module
 from lockgate.operations.backfill import backfill
+from lockgate.operations.refresh import refresh
 from tests.integration.publishing.benches import DAY, Bench
 
 HOURS = (DAY, DAY.replace(day=2))
@@ -66,3 +69,22 @@ def test_where_nobody_gates_it_the_backfill_says_that_it_is_not_done(
     (report,) = backfill(bench.platform, [bench.mart], HOURS, bench.build)
     assert "it has not looked at what just landed" in str(report.error)
     assert not report.deferred, "nobody comes after a backfill: deferred would look as if all were well"
+
+
+def test_what_mends_a_backfill_is_the_same_backfill(bench: Bench) -> None:
+    """No tick takes up hours that are not stale; but a gate over what landed is opened as ever."""
+    bench.change({1: 10})
+    bench.gatekeeper.verdict = False
+    (refused,) = backfill(bench.platform, [bench.mart], HOURS, bench.build)
+    (minute,) = refresh(bench.platform, LANE_MINUTE, [bench.mart], bench.build)
+    first, end = DAY.replace(hour=1), DAY.replace(hour=2)  # the piece that was not published
+    asked = f"lockgate backfill {bench.mart.name} --from {first:%Y-%m-%dT%H:%M:%S} --to {end:%Y-%m-%dT%H:%M:%S}"
+    assert [report.mend and report.mend.command for report in (refused, minute)] == [asked, "lockgate tick"]
+
+    bench.change({2: 20}, gated=False)
+    bench.judge_landed(success=False)
+    (closed,) = backfill(bench.platform, [bench.mart], HOURS, bench.build)
+    assert closed.mend is not None
+    assert closed.mend == mends.of_landed_gate(
+        bench.mart.stream, bench.platform.builds.last_landed_outcome(bench.mart.stream) or {}
+    )

@@ -65,10 +65,10 @@ KINDS: dict[str, tuple[Mend, str]] = {
     "a mart's gate, hour": (mends.again("hour", mends.RUNBOOK_MART), "lockgate tick --hour"),
     "a mart's shape": (mends.again("minute", mends.RUNBOOK_SHAPE), "lockgate tick"),
     "a model does not build": (
-        mends.of_unbuilt("push_sizes_hour", "dbt"),
+        mends.of_model("push_sizes_hour"),
         "lockgate dbt build --select +push_sizes_hour",
     ),
-    "a Spark job fails": (mends.of_unbuilt("actor_sessions", "spark"), "lockgate tick --hour"),
+    "a Spark job fails": (mends.again("hour", mends.RUNBOOK_SPARK), "lockgate tick --hour"),
     "old and new differ": (mends.of_comparison(), "lockgate recon show"),
     **{f"{service} is away": (error(name), f"lockgate restart {service}") for name, service in mends.SERVICES.items()},
     "a type that does not hold": (error("ContractChangedError"), "lockgate contract diff"),
@@ -83,7 +83,7 @@ KINDS: dict[str, tuple[Mend, str]] = {
     "the night's run died": (mends.of_job("landing_housekeeping"), "lockgate land sweep"),
     "another run died": (mends.of_job("purge_old_ticks"), "lockgate doctor"),
     "hours asked for anew were not published": (
-        mends.asked_again(mends.again("minute", mends.RUNBOOK_MART), "push_sizes_hour", ONE, THREE),
+        Mend(mends.rebuild("push_sizes_hour", ONE, THREE), mends.RUNBOOK_MART),
         f"lockgate backfill push_sizes_hour {HOUR}",
     ),
     "a backfill died": (
