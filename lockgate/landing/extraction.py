@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from lockgate.contracts import Contract
 from lockgate.landing.decoders import Decoder, decoder_of
-from lockgate.landing.fields import Field, fields, promoted_keys, quoted
+from lockgate.landing.fields import RAW, Field, fields, promoted_keys, quoted
 
 # The oldest event time that lands (UTC); gates that look at times use it too, or they would hold for ever what landing let in.
 # Marts count windows in 32-bit seconds since 1970, and a zone of theirs may be up to a day away from UTC.
@@ -34,7 +34,7 @@ def extracted(contract: Contract) -> list[tuple[str, str]]:
     """(alias, expression) of the first step, over the inbox's `_raw`: all that needs the message, in order of dependence."""
     wanted, decoder = fields(contract), decoder_of(contract)
     converted = [(field.value, _converted(field, decoder)) for field in wanted]
-    return [("raw", "ifNull(_raw, '')"), *decoder.steps(wanted), *converted]
+    return [("raw", RAW), *decoder.steps(wanted), *converted]
 
 
 def extracted_columns(contract: Contract) -> list[tuple[str, str]]:
@@ -119,10 +119,9 @@ def reason(contract: Contract) -> str:
     """
     wanted = fields(contract)
     ahead = int(contract.event_time.max_ahead.total_seconds())
-    raw = "ifNull(_raw, '')"
     cases = [
-        (f"empty({raw})", "'no_value'"),
-        (f"length({raw}) > {contract.max_event_bytes}", "'oversized'"),
+        (f"empty({RAW})", "'no_value'"),
+        (f"length({RAW}) > {contract.max_event_bytes}", "'oversized'"),
         *decoder_of(contract).faults(),
     ]
     for field in wanted:
@@ -147,7 +146,7 @@ def detail(contract: Contract) -> str:
             bounds = " to ".join("any" if b is None else f"{b:f}" for b in (field.at_least, field.at_most))
             said = f"concat({quoted(f'{field.name} lies outside of {bounds}: ')}, toString({field.value}))"
             cases.append(f"reason = {quoted(f'out_of_range:{field.name}')}, {said}")
-    cases.append("reason = 'oversized', concat(toString(length(ifNull(_raw, ''))), ' bytes')")
+    cases.append(f"reason = 'oversized', concat(toString(length({RAW})), ' bytes')")
     cases.append("reason IN ('far_future', 'before_1970'), concat('event time ', toString(value_event_at))")
     cases += [f"{condition}, {said}" for condition, said in decoder_of(contract).fault_details()]
     return f"multiIf({', '.join(cases)}, '')"
@@ -159,7 +158,7 @@ def columns(contract: Contract) -> list[tuple[str, str]]:
     for field in fields(contract):
         value = field.value
         if field.name == "event_id" and contract.identity.otherwise == "content_hash":
-            content = "concat('sha256:', lower(hex(SHA256(ifNull(_raw, '')))))"
+            content = f"concat('sha256:', lower(hex(SHA256({RAW}))))"
             value = f"ifNull({value}, {content})"
         elif field.name in ("event_id", "event_at", "event_kind"):
             value = f"assumeNotNull({value})"

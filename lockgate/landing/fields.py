@@ -9,6 +9,8 @@ from decimal import Decimal
 from lockgate.contracts import Contract
 from lockgate.core.types import plain
 
+RAW = "ifNull(_raw, '')"  # a message's bytes; one without any counts as one of none
+
 
 @dataclass(frozen=True)
 class Field:

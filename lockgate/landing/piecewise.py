@@ -15,9 +15,9 @@ from uuid import UUID
 from lockgate.clients.kafka import KafkaAdmin
 from lockgate.clients.warehouse import Warehouse
 from lockgate.contracts import Contract
-from lockgate.core.offsets import BatchCount, TopicPartition
+from lockgate.core.offsets import TopicPartition
 from lockgate.landing.following import Portion
-from lockgate.landing.proof import Stored, count_pieces
+from lockgate.landing.proof import NOTHING, Stored, count_pieces
 from lockgate.landing.steps import ProofFailed, Sent, TopicRecreated, insert, judged
 from lockgate.landing.visibility import mirror
 from lockgate.ledger.batches import Batch
@@ -121,7 +121,7 @@ class Piecewise:
     def _count(self, portions: Sequence[Portion], batches: Mapping[TopicPartition, Batch]) -> dict[int, Stored]:
         moments = [message.timestamp()[1] for p in portions for message in p.messages]
         if not moments:  # markers of transactions
-            return {batch.batch_id: Stored(BatchCount(0, 0, 0), ()) for batch in batches.values()}
+            return {batch.batch_id: NOTHING for batch in batches.values()}
         return count_pieces(
             self._warehouse, self._contract.stream, list(batches.values()), (min(moments), max(moments))
         )

@@ -20,6 +20,9 @@ class Stored:
     hours: tuple[datetime, ...]  # the event hours of its landed rows, UTC
 
 
+NOTHING = Stored(BatchCount(0, 0, 0), ())
+
+
 def count_pieces(
     warehouse: Warehouse, stream: str, pieces: Sequence[Batch], arrived: tuple[int, int]
 ) -> dict[int, Stored]:
@@ -45,7 +48,7 @@ def count_pieces(
         """
     )
     found = {number: _stored(*counts) for number, *counts in rows}
-    return {p.batch_id: found.get(p.batch_id, Stored(BatchCount(0, 0, 0), ())) for p in pieces}
+    return {p.batch_id: found.get(p.batch_id, NOTHING) for p in pieces}
 
 
 def _moment(milliseconds: int) -> str:
@@ -80,4 +83,4 @@ def count_batches(warehouse: Warehouse, stream: str, batches: Sequence[Batch]) -
         {"stream": stream},
     )
     found = {number: _stored(*counts) for number, *counts in rows}
-    return {b.batch_id: found.get(b.batch_id, Stored(BatchCount(0, 0, 0), ())) for b in batches}
+    return {b.batch_id: found.get(b.batch_id, NOTHING) for b in batches}

@@ -26,9 +26,7 @@ class StreamReport:
     first_batch: int | None = None
     last_batch: int | None = None
     waited_seconds: float = 0.0  # for the warehouse, where it did not keep up; of all workers together
-    contract_waits: bool = (
-        False  # it goes by the accepted version of its contract, until somebody decides about a change
-    )
+    contract_waits: bool = False  # it goes by the accepted version of its contract: nobody has decided about a change
     problems: list[str] = field(default_factory=list)
 
     def add(self, done: Landed) -> None:

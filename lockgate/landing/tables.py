@@ -31,6 +31,9 @@ from lockgate.names import (
     staging_raw,
 )
 
+# How the engine writes what `_expiry` says: the whole of it, and its seconds.
+_EXPIRY = re.compile(r"TTL (toDateTime\(\w+\) \+ toIntervalSecond\((\d+)\))")
+
 # (name, type, codec) of what every landed row says about where it came from.
 ORIGIN_COLUMNS = (
     ("_topic", "LowCardinality(String)", ""),
@@ -256,18 +259,25 @@ def _digest(contract: Contract, contracts: Sequence[Contract]) -> str:
     return f"lockgate {hashlib.sha256(chr(0).join(statements).encode()).hexdigest()}"
 
 
+def _made_with(warehouse: Warehouse, table: str) -> str:
+    """The statement that makes a table as it is now."""
+    database, name = table.split(".")
+    return str(
+        warehouse.value(
+            "SELECT create_table_query FROM system.tables WHERE database = {database:String} AND name = {name:String}",
+            {"database": database, "name": name},
+        )
+    )
+
+
 def _follow_retention(warehouse: Warehouse, table: str, columns: Sequence[str], rows: timedelta) -> None:
     """Give a table that exists the expiries that it would be made with today; does nothing where it has them."""
-    database, name = table.split(".")
-    made_with = warehouse.value(
-        "SELECT create_table_query FROM system.tables WHERE database = {database:String} AND name = {name:String}",
-        {"database": database, "name": name},
-    )
+    made_with = _made_with(warehouse, table)
     wanted = [*columns, f"TTL {_expiry(rows)}"]
-    have = re.findall(r"TTL (toDateTime\(\w+\) \+ toIntervalSecond\(\d+\))", str(made_with))
+    have = [expiry for expiry, _ in _EXPIRY.findall(made_with)]
     if have != [w.partition("TTL ")[2] for w in wanted]:
         changes = [f"MODIFY COLUMN {column}" for column in columns]
-        if re.search(r"`_raw` String CODEC\(ZSTD\(1\)\) TTL", str(made_with)):  # as tables were made before
+        if re.search(r"`_raw` String CODEC\(ZSTD\(1\)\) TTL", made_with):  # as tables were made before
             changes.append("MODIFY COLUMN _raw REMOVE TTL")
         changes.append(f"MODIFY {wanted[-1]}")  # last: what follows a comma behind it would be one more TTL
         warehouse.command(f"ALTER TABLE {table} {', '.join(changes)}")
@@ -280,19 +290,14 @@ def _follow_quarantines_retention(warehouse: Warehouse, contracts: Sequence[Cont
     warehouse would delete what that one keeps, and no mend of the contract brings it back.
     """
     longest = max(c.retention.quarantine for c in contracts)
-    database, name = QUARANTINE.split(".")
     unknown = warehouse.value(
         f"SELECT count() FROM system.tables WHERE database = '{STAGING_RAW}' AND endsWith(name, '__inbox')"
         " AND NOT has({inboxes:Array(String)}, name)",
         {"inboxes": [inbox(c.stream).partition(".")[2] for c in contracts]},
     )
     if unknown:
-        kept = warehouse.value(
-            "SELECT extract(create_table_query, 'TTL toDateTime\\(_landed_at\\) \\+ toIntervalSecond\\((\\d+)\\)')"
-            " FROM system.tables WHERE database = {database:String} AND name = {name:String}",
-            {"database": database, "name": name},
-        )
-        longest = max(longest, timedelta(seconds=int(kept or 0)))
+        kept = [timedelta(seconds=int(seconds)) for _, seconds in _EXPIRY.findall(_made_with(warehouse, QUARANTINE))]
+        longest = max(longest, *kept)
     _follow_retention(warehouse, QUARANTINE, (), longest)
 
 

@@ -11,8 +11,8 @@ from lockgate.ledger.rows import Row, one_row
 from lockgate.ledger.watermark import touch
 
 
-def seal(connection: Connection[Row], topic_no: int, partition: int, by: str) -> Row | None:
-    """Seal what is open in a partition; the row that it was, None where nothing is open.
+def seal(connection: Connection[Row], topic_no: int, partition: int, by: str) -> None:
+    """Seal what is open in a partition, if anything is.
 
     What had landed is a committed batch, with counts that are the sums of its pieces'. What may have been sent beyond that is an
     intent without a holder, of another number and the next generation: rows that were sent, or still will be, are never seen.
@@ -28,7 +28,7 @@ def seal(connection: Connection[Row], topic_no: int, partition: int, by: str) ->
         "DELETE FROM open_batch WHERE topic_no = %s AND partition = %s RETURNING *", key
     ).fetchone()
     if was is None:
-        return None
+        return
     if was["landed_end"] > was["first_offset"]:
         _commit(connection, was)
         if was["landed_end"] <= state["visible_end"]:
@@ -44,7 +44,6 @@ def seal(connection: Connection[Row], topic_no: int, partition: int, by: str) ->
             " VALUES (%s, %s, %s, %s, 1, %s, now())",
             (*key, was["landed_end"], was["sent_end"], by),
         )
-    return was
 
 
 def _commit(connection: Connection[Row], was: Row) -> None:
@@ -54,14 +53,8 @@ def _commit(connection: Connection[Row], was: Row) -> None:
         " OVERRIDING SYSTEM VALUE"
         " VALUES (%s, %s, %s, %s, %s, %s, now(), 'committed', %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, now())",
         (
-            *(
-                was["batch_id"],
-                was["topic_no"],
-                was["partition"],
-                was["first_offset"],
-                was["landed_end"],
-                was["holder"],
-            ),
+            *(was["batch_id"], was["topic_no"], was["partition"]),
+            *(was["first_offset"], was["landed_end"], was["holder"]),
             *(was["messages"], was["landed"], was["quarantined"]),
             was["landed_end"] - was["first_offset"] - was["messages"],
             *(was["bytes"], was["oldest_at"], was["newest_at"], was["last_offset"], was["last_digest"]),

@@ -63,9 +63,8 @@ def _alone(stream: str, failed: Failed) -> Iterator[None]:
     except TransientError:
         raise
     except Exception as error:
-        ours = isinstance(
-            error, ClientError | ContractError | ContractChangedError
-        )  # a sentence; else the traceback helps
+        # Ours is a sentence; of anything else the traceback helps.
+        ours = isinstance(error, ClientError | ContractError | ContractChangedError)
         logger.error("%s cannot be prepared: %s", stream, error, exc_info=not ours)
         failed.setdefault(stream, error)
 

@@ -24,9 +24,8 @@ from lockgate.signals import wait_until_set
 logger = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 5.0  # for streams that are new
-_ANSWER_SECONDS = (
-    30.0  # a warehouse that is silent for longer is away: what it was sent is counted by whoever lands next
-)
+# A warehouse that is silent for longer is away: what it was sent is counted by whoever lands next.
+_ANSWER_SECONDS = 30.0
 _IN_TRANSACTION_SECONDS = 2.0  # for which a tail that is paused within one holds up a tick
 STOP_SECONDS = 10.0  # to end what is under way
 

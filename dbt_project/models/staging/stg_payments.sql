@@ -1,4 +1,5 @@
--- Renamed and lightly typed; the payer's address stops here, and so do the event's bytes and its rest, which hold it too. Duplicates of the source are still in.
+-- Renamed and lightly typed; the payer's address stops here, and so do the event's bytes and its rest, which hold it too.
+-- Duplicates of the source are still in.
 select
     event_id,
     event_at,

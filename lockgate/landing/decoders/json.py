@@ -9,9 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from lockgate.landing.fields import Field, is_blank, quoted
-
-_RAW = "ifNull(_raw, '')"
+from lockgate.landing.fields import RAW, Field, is_blank, quoted
 
 
 class JsonDecoder:
@@ -51,11 +49,11 @@ class JsonDecoder:
         return f"arrayExists(literal -> ({written}) AND {same}, extractAll(raw, {literal}))"
 
     def faults(self) -> list[tuple[str, str]]:
-        kind = f"multiIf(NOT isValidJSON({_RAW}), 'not_json', JSONType({_RAW}) = 'Object', 'empty', 'not_an_object')"
+        kind = f"multiIf(NOT isValidJSON({RAW}), 'not_json', JSONType({RAW}) = 'Object', 'empty', 'not_an_object')"
         return [("NOT is_object", kind)]
 
     def fault_details(self) -> list[tuple[str, str]]:
-        begins = f"toValidUTF8(substring({_RAW}, 1, 100))"
+        begins = f"toValidUTF8(substring({RAW}, 1, 100))"
         return [("reason IN ('not_json', 'not_an_object')", f"concat('begins: ', {begins})")]
 
 
@@ -112,8 +110,10 @@ def _text(field: Field, structures: list[dict[str, object]]) -> list[tuple[str, 
         # The engine gives an object as its text. The first character tells nearly always; only then is its type asked for.
         kind = f"JSONType(raw, {', '.join(map(quoted, keys))})"
         is_container = f"(substring(ifNull({value}, ''), 1, 1) IN ('{{', '[') AND {kind} IN ('Object', 'Array'))"
-        blank = is_blank(f"ifNull({value}, '')") if field.blank_is_absent else "false"
-        scalars.append(f"if({is_container} OR {blank}, NULL, {value})")
+        absent = is_container
+        if field.blank_is_absent:
+            absent += " OR " + is_blank(f"ifNull({value}, '')")
+        scalars.append(f"if({absent}, NULL, {value})")
         # An object that another path of the field looks into is where it should be: only what it lacks is absent.
         if not any(other.startswith(f"{path}.") for other in field.paths):
             containers.append(is_container)
