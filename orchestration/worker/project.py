@@ -73,12 +73,10 @@ class DbtProject:
             return list(self._specs)
 
     def faults(self) -> dict[str, str]:
-        """Mart → why the warehouse refuses its SQL as it stands; marts that it takes are absent. Raises DbtError, SpecError.
-
-        Asked anew for those that it refused, because it may have been the warehouse's fault.
+        """Mart → why the warehouse refuses its SQL, as it stood when the files were last looked at; marts that it takes are
+        absent. Asked anew for those that it refused, because it may have been the warehouse's fault. Raises DbtError.
         """
         with self._lock:
-            self._prepare()
             if self._faults:
                 self._faults = self._refused(sorted(self._faults))
             return dict(self._faults)

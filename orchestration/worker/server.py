@@ -108,9 +108,8 @@ class Server:
         except BlockingIOError:  # somebody else took the caller, or it has gone
             return
         connection.settimeout(_FIRST_LINE_SECONDS)
-        self._count(
-            1
-        )  # from now on: a process that ended before the call is read would leave its caller without an answer
+        # From now on: a process that ended before the call is read would leave its caller without an answer.
+        self._count(1)
         threading.Thread(target=self._converse, args=(connection,), daemon=True).start()
 
     def _converse(self, connection: socket.socket) -> None:

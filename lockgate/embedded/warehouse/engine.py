@@ -73,9 +73,8 @@ class Connection:
     raw: Any  # chdb's Connection
     key: tuple[str, tuple[str, ...]] = ("", ())  # user and roles that it was made for
     mark: str = ""  # of the request that has it: finds its running query in system.processes
-    progress: Progress = field(
-        default_factory=Progress
-    )  # no way back to here: chdb's object is in no collector's reach
+    # No way back from it to here: chdb's object is in no collector's reach.
+    progress: Progress = field(default_factory=Progress)
 
     def run(
         self, sql: bytes | str, output_format: str = "TabSeparated", parameters: dict[str, str] | None = None
@@ -122,10 +121,7 @@ class Engine:
         self.accounts, self.access = made, made.joined_to(self._file)
         self._config = configuration.write(self.folder, self.access, self.limits, self._reopened)
         self._keep_system_database()
-        for table in (
-            "grants",
-            "engine_grants",
-        ):  # the engine makes its own, and would fail over what was left half done
+        for table in ("grants", "engine_grants"):  # the engine makes its own, and would fail over one left half done
             (self._system / f"{table}.sql").unlink(missing_ok=True)
         known = self._knows_default_database()
         self._control = self._connect(set_role([SERVER_ROLE]))

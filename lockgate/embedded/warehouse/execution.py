@@ -43,9 +43,8 @@ workers = ThreadPoolExecutor(256, "query")  # more than the server lets run at o
 class Client:
     """Who waits for an answer."""
 
-    sock: Callable[
-        [], socket.socket | None
-    ]  # None while its next request is there: nothing can be learned from it then
+    # None while its next request is there: nothing can be learned from it then
+    sock: Callable[[], socket.socket | None]
     every: float | None = None  # seconds between two reports of the progress
     tell: Callable[[], None] = lambda: None  # reports it
 

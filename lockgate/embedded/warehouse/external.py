@@ -11,10 +11,10 @@ from lockgate.embedded.warehouse import guard, inserting, multipart
 from lockgate.embedded.warehouse.engine import Connection, Engine
 from lockgate.embedded.warehouse.errors import BAD_ARGUMENTS, LIMIT_EXCEEDED, WarehouseError
 from lockgate.embedded.warehouse.execution import Client
+from lockgate.embedded.warehouse.lease import Lease
 from lockgate.embedded.warehouse.lexer import identifier, literal, tokens
 from lockgate.embedded.warehouse.marks import OWN
 from lockgate.embedded.warehouse.protocol import Request
-from lockgate.embedded.warehouse.sessions import Lease
 from lockgate.embedded.warehouse.statements import Canonical
 
 MOST_BYTES = 1 << 30  # of one table's data: a server's http_max_multipart_form_data_size

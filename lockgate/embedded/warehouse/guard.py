@@ -22,9 +22,9 @@ from lockgate.embedded.warehouse.errors import (
     UNKNOWN_TYPE_OF_QUERY,
     WarehouseError,
 )
+from lockgate.embedded.warehouse.lease import Lease
 from lockgate.embedded.warehouse.lexer import identifier
 from lockgate.embedded.warehouse.parsing import Kind, classify
-from lockgate.embedded.warehouse.sessions import Lease
 from lockgate.embedded.warehouse.statements import Canonical, Statement, from_file
 
 _BY_GET = (
@@ -84,9 +84,8 @@ def streams(lease: Lease, statement: Statement, output_format: str) -> bool:
     put together again is looked at again, lest a flaw of it lets another statement through."""
     if not statement.streams or classify(lease.connection, statement.plain) != Kind("READ_ONLY", 1):
         return False
-    return classify(lease.connection, statement.into("x", output_format)) == Kind(
-        "CONTROL", 1
-    )  # INTO OUTFILE makes it so
+    written = classify(lease.connection, statement.into("x", output_format))
+    return written == Kind("CONTROL", 1)  # INTO OUTFILE makes it so
 
 
 def permit_insert(engine: Engine, lease: Lease, head: bytes) -> Canonical:

@@ -10,7 +10,6 @@ import json
 import re
 import socket
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import IO
@@ -42,10 +41,12 @@ from lockgate.embedded.warehouse.errors import (
 )
 from lockgate.embedded.warehouse.execution import Client, Outcome
 from lockgate.embedded.warehouse.http import Wire, decoded
+from lockgate.embedded.warehouse.lease import Lease
 from lockgate.embedded.warehouse.lexer import literal
 from lockgate.embedded.warehouse.marks import OWN
+from lockgate.embedded.warehouse.progress import ProgressHeaders
 from lockgate.embedded.warehouse.protocol import HttpSettings, Request
-from lockgate.embedded.warehouse.sessions import Lease, Sessions
+from lockgate.embedded.warehouse.sessions import Sessions
 
 _MOST_QUERY_BYTES = 128 << 20  # of a statement held in memory
 _HELD_BYTES = 1 << 20  # of a result, before the status is sent: an error until then has its own status
@@ -95,28 +96,6 @@ def _encodings(request: Request, settings: HttpSettings) -> Encodings:
     return Encodings(compression.choose(accepted), level, request.compress)
 
 
-class _Progress:
-    """The X-ClickHouse-Progress headers of a running query, where the client wants them."""
-
-    def __init__(self, lease: Lease, answer: Answer, settings: HttpSettings) -> None:
-        self._connection, self._answer = lease.connection, answer
-        self.wanted = settings.on("send_progress_in_http_headers")
-        self._every = max(settings.number("http_headers_progress_interval_ms") / 1000, 0.001)
-        self._told: dict[str, int] = {}
-        self._told_at = time.monotonic()
-
-    @property
-    def wait_seconds(self) -> float | None:
-        return self._every if self.wanted else None
-
-    def tell(self) -> None:
-        """Send the figures of now, unless they were sent already or the last ones a moment ago."""
-        counts = self._connection.progress.counts
-        if self.wanted and counts and counts != self._told and time.monotonic() - self._told_at >= self._every:
-            self._told, self._told_at = counts, time.monotonic()
-            self._answer.progress(counts)
-
-
 class _Query:
     """One query on its connection."""
 
@@ -133,7 +112,7 @@ class _Query:
     ) -> None:
         self.engine, self.sessions, self.request, self.settings, self.user = engine, sessions, request, settings, user
         self.lease, self.wire, self.answer = lease, wire, answer
-        self.progress = _Progress(lease, answer, settings)
+        self.progress = ProgressHeaders(lease.connection, answer, settings)
         self.client = Client(self._socket, self.progress.wait_seconds, self.progress.tell)
         self._start = b""  # of a result too large to hold
         self._extra: dict[str, str] = {}  # headers of the answer that the client set
@@ -202,9 +181,8 @@ class _Query:
         if writes is not None and writes.first in ("SET", "USE"):
             self.lease.keep(writes)
         has_result = answer or statement.first in _WITH_RESULT
-        if answer and (
-            revision := self._revision(output_format)
-        ):  # EXPLAIN AST, CHECK and their like: no DateTime in them
+        if answer and (revision := self._revision(output_format)):
+            # EXPLAIN AST, CHECK and their like: no DateTime in them
             answer = formats.NativeFrames(revision, ()).frame(answer)
         self._send(answer, output_format if has_result else None, outcome)
 

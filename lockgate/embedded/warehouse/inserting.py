@@ -29,10 +29,10 @@ from lockgate.embedded.warehouse.execution import (
     workers,
     write_all,
 )
+from lockgate.embedded.warehouse.lease import Lease
 from lockgate.embedded.warehouse.lexer import identifier
 from lockgate.embedded.warehouse.marks import OWN
 from lockgate.embedded.warehouse.parsing import classify
-from lockgate.embedded.warehouse.sessions import Lease
 from lockgate.embedded.warehouse.statements import Canonical, find_input, from_file, setting_of
 
 _INPUT = "_lockgate_input"

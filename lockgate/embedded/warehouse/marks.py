@@ -30,9 +30,8 @@ _QUERY_ID = f"regexpExtract(Settings['{SETTING}'], {_PATTERN}, 3)"
 # What our server adds to a text, so that it goes through a pipe (`statements`), taken out again. A FORMAT of the client's
 # own stands behind an OUTFILE without quotes.
 _OUTFILE = r"'\nINTO OUTFILE \'/dev/fd/[0-9]+\' APPEND (?:(FORMAT \\w+ )|FORMAT `\\w+` )'"
-_REWRITTEN = (
-    r"' INTO OUTFILE \'/dev/fd/[0-9]+\' APPEND( FORMAT )'"  # as the engine logs it with parameters, the FORMAT anyone's
-)
+# The same as the engine logs it with parameters, where the FORMAT may be anyone's.
+_REWRITTEN = r"' INTO OUTFILE \'/dev/fd/[0-9]+\' APPEND( FORMAT )'"
 _BLANK = r"'^/\\*\\*/(\\s)'"
 _FILE_SETTINGS = "engine_file_skip_empty_files = 0, max_block_size = [0-9]+"
 _INFILE = rf"'FROM INFILE \'/dev/fd/[0-9]+\' |, {_FILE_SETTINGS}|SETTINGS {_FILE_SETTINGS} '"

@@ -27,12 +27,10 @@ _DICTIONARIES = {
     "REDIS": "REDIS", "ODBC": "ODBC",
 }  # fmt: skip
 _TABLES = {"FILELOG": ("READ ON FILE",), "EMBEDDEDROCKSDB": ("READ ON FILE", "WRITE ON FILE")}
-_OF_THIS_PROCESS = frozenset(
-    {"python", "arrowstream"}
-)  # chdb's table functions, over objects of the process that it is in
-_QUOTED_CALL = re.compile(
-    rb"[`\"\x9d][\s\x80-\xff]*[(/#-]"
-)  # `name` (…): space of any kind or a comment may be between
+# chdb's table functions over objects of the process that it is in
+_OF_THIS_PROCESS = frozenset({"python", "arrowstream"})
+# `name` (…): space of any kind or a comment may be between
+_QUOTED_CALL = re.compile(rb"[`\"\x9d][\s\x80-\xff]*[(/#-]")
 
 
 def may_reach_in(sql: bytes) -> bool:
