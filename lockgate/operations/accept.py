@@ -8,8 +8,8 @@ from typing import Any
 from lockgate.core.mends import LOST_OR_DOUBLED, NO_ANSWER
 from lockgate.ledger.batches import HeldBack
 from lockgate.names import staging
+from lockgate.operations.gates import gate_landed
 from lockgate.operations.platform import Platform
-from lockgate.operations.refresh import gate_landed
 
 # They speak of loss or doubling, or of a gate that gave no answer; the other rules are judgements about the source.
 NEVER_ACCEPTED = LOST_OR_DOUBLED | NO_ANSWER

@@ -18,10 +18,10 @@ from lockgate.core.mends import Mend
 from lockgate.core.offsets import TopicPartition
 from lockgate.core.upstream import upstream_first, waits_for
 from lockgate.core.windows import Mart, Plan, Window, plan, widened
-from lockgate.landing.visibility import mirror
 from lockgate.ledger.builds import Build, Outdated, StaleBuildError
 from lockgate.ledger.leases import LeaseLostError
-from lockgate.names import candidate, staging
+from lockgate.names import candidate
+from lockgate.operations.gates import failed_outcome, failed_rules, gate_landed, whose
 from lockgate.operations.platform import Platform
 from lockgate.publishing.candidates import fingerprint, prepare
 
@@ -315,19 +315,19 @@ def _gate(platform: Platform, work: _Work) -> None:
     try:
         outcome = platform.worker.gate(build.mart, table, {"windows": report.windows, "known": work.known})
     except ClientError as error:
-        outcome = _failed_outcome(build.mart, table, str(error))
+        outcome = failed_outcome(build.mart, table, str(error))
     if outcome["success"] and fingerprint(platform.warehouse, table, build.partitions) != before:
-        outcome = _failed_outcome(build.mart, table, "the candidate changed while it was being gated")
+        outcome = failed_outcome(build.mart, table, "the candidate changed while it was being gated")
     if outcome["success"] and set(before) - set(build.partitions):
         beyond = ", ".join(sorted(set(before) - set(build.partitions)))
-        outcome = _failed_outcome(
+        outcome = failed_outcome(
             build.mart, table, f"the candidate has rows beyond its windows, in partitions {beyond}"
         )
     if not outcome["success"] and platform.builds.replayed_since(work.mart.stream, build):
         # Judged against other rows than those it was built from: no fault of the mart's.
         platform.publisher.abandon(build, "its stream was replayed meanwhile")
         raise StaleBuildError(f"{build.mart}: {work.mart.stream} was replayed meanwhile")
-    outcome = _whose(outcome, work.mart.owner)
+    outcome = whose(outcome, work.mart.owner)
     platform.builds.gated(build, outcome, before)
     report.outcome = outcome
     report.rows = sum(rows for rows, _ in before.values())
@@ -354,58 +354,3 @@ def _fail(platform: Platform, work: _Work, reason: str) -> None:
     assert work.build is not None  # it was begun
     platform.builds.end(work.build, "failed", reason)
     work.report.error = reason
-
-
-def _failed_outcome(suite: str, table: str, reason: str) -> dict[str, Any]:
-    """A gate that gave no answer has failed."""
-    return {
-        "suite": suite,
-        "table": table,
-        "success": False,
-        "seconds": 0.0,
-        "results": [
-            {
-                "expectation": "gate_answers",
-                "severity": "block",
-                "success": False,
-                "observed": None,
-                "unexpected_rows": None,
-                "failing_rows": [],
-                "message": reason,
-            }
-        ],
-    }
-
-
-def _whose(outcome: dict[str, Any], owner: str) -> dict[str, Any]:
-    """An outcome that names the owner of the data, as alerts and Dagster do; the suite's own is whoever wrote the rules."""
-    return {**outcome, "owner": owner or outcome.get("owner")}
-
-
-def failed_rules(outcome: Mapping[str, Any]) -> str:
-    """The blocking rules that failed, with what they say, whose the suite is and where to read what to do."""
-    failed = [r for r in outcome["results"] if not r["success"] and r["severity"] == "block"]
-    said = "; ".join(f"{r['expectation']}: {r.get('message') or ''}".strip() for r in failed) or "it gave no result"
-    where = [f"{key} {outcome[key]}" for key in ("owner", "runbook") if outcome.get(key)]
-    return "; ".join(filter(None, (said, ", ".join(where))))
-
-
-def gate_landed(platform: Platform, stream: str) -> dict[str, Any] | None:
-    """The suite `landed` over the visible batches that have not passed it yet; None where there are none.
-
-    Until it passes, no mart of the stream is built: nothing unchecked is ever published.
-    """
-    batches = platform.builds.ungated(stream)
-    if not batches:
-        return None
-    # Whoever committed them may have been killed before it showed them: a gate that sees no rows would pass.
-    mirror(platform.warehouse, platform.batches.partitions(stream))
-    ahead = int(platform.contracts[stream].event_time.max_ahead.total_seconds())
-    parameters = {"stream": stream, "first_batch": batches[0], "last_batch": batches[-1], "ahead_seconds": ahead}
-    try:
-        outcome = platform.worker.gate("landed", staging(stream), parameters)
-    except ClientError as error:
-        outcome = _failed_outcome("landed", staging(stream), str(error))
-    outcome = _whose(outcome, platform.contracts[stream].owner)
-    platform.builds.gate_batches(batches, outcome)
-    return outcome

@@ -20,8 +20,9 @@ from lockgate.landing.land import Lander
 from lockgate.landing.report import StreamReport
 from lockgate.ledger.fills import Fills
 from lockgate.names import LANE_HOUR, LANE_MINUTE
+from lockgate.operations.gates import failed_rules, gate_landed
 from lockgate.operations.platform import Platform
-from lockgate.operations.refresh import Builder, MartReport, Reach, failed_rules, gate_landed, refresh
+from lockgate.operations.refresh import Builder, MartReport, Reach, refresh
 
 logger = logging.getLogger(__name__)
 

@@ -177,7 +177,7 @@ def _landed_check(contract: Contract) -> AssetChecksDefinition:
         " stream is built: the ledger holds this too, so it also binds runs without this check.",
     )
     def landed(context: AssetCheckExecutionContext) -> AssetCheckResult:
-        from lockgate.operations.refresh import gate_landed
+        from lockgate.operations.gates import gate_landed
 
         tick: Tick = context.resources.tick
         tick.await_worker()
