@@ -18,7 +18,7 @@ from psycopg import Connection
 
 from lockgate.clients.postgres import Postgres
 from lockgate.core.offsets import LastMessage, OffsetRange, TopicPartition, cut
-from lockgate.ledger.rows import Row, one_row
+from lockgate.ledger.rows import Row, execute_each, one_row
 from lockgate.ledger.topics import Topics, stop, topic_partition_of
 from lockgate.ledger.watermark import advance
 
@@ -188,8 +188,9 @@ class Batches(Topics):
 
     def release(self, batches: Iterable[Batch]) -> None:
         """Let go of intents that we could not finish, so that the next process need not wait for their leases."""
-        with self._postgres.transaction() as connection, connection.cursor() as cursor:
-            cursor.executemany(
+        with self._postgres.transaction() as connection:
+            execute_each(
+                connection,
                 "UPDATE batch SET lease_until = now() WHERE batch_id = %s AND epoch = %s AND state = 'intent'",
                 [(b.batch_id, b.epoch) for b in batches],
             )
@@ -262,11 +263,11 @@ class Batches(Topics):
         )
         if done.rowcount != 1:
             raise FencedError(f"batch {one.batch.batch_id} was taken over before it could be committed")
-        with connection.cursor() as cursor:
-            cursor.executemany(
-                "INSERT INTO batch_hour (batch_id, hour) VALUES (%s, %s)",
-                [(one.batch.batch_id, hour) for hour in one.hours],
-            )
+        execute_each(
+            connection,
+            "INSERT INTO batch_hour (batch_id, hour) VALUES (%s, %s)",
+            [(one.batch.batch_id, hour) for hour in one.hours],
+        )
 
     def held_back(self, numbers: Sequence[int]) -> list[HeldBack]:
         """The offsets and counts of batches, those that follow each other as one."""

@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 from lockgate.clients.postgres import Postgres, as_text
 from lockgate.core.offsets import TopicPartition
 from lockgate.core.windows import HOUR, Mart, Plan
+from lockgate.ledger.rows import execute_each
 
 # partition -> (rows, sum of row hashes as a decimal string: 64 bits do not fit a JSON number)
 Fingerprint = dict[str, tuple[int, str]]
@@ -322,13 +323,13 @@ class Builds:
     def finish_build(self, build: Build) -> datetime:
         """All partitions are swapped: the mart's hours take the versions that were built. Returns when (UTC)."""
         with self._postgres.transaction() as connection:
-            with connection.cursor() as cursor:
-                cursor.executemany(
-                    "INSERT INTO mart_hour AS m (mart, hour, version) VALUES (%s, %s, %s)"
-                    " ON CONFLICT (mart, hour) DO UPDATE SET version = excluded.version, published_at = now()"
-                    " WHERE m.version < excluded.version",
-                    [(build.mart, hour, version) for hour, version in build.hours],
-                )
+            execute_each(
+                connection,
+                "INSERT INTO mart_hour AS m (mart, hour, version) VALUES (%s, %s, %s)"
+                " ON CONFLICT (mart, hour) DO UPDATE SET version = excluded.version, published_at = now()"
+                " WHERE m.version < excluded.version",
+                [(build.mart, hour, version) for hour, version in build.hours],
+            )
             # Every row within the windows was made by this build's model, whichever of their hours were stale.
             connection.execute(
                 "UPDATE mart_hour m SET model = b.model FROM build b, jsonb_array_elements(b.windows) w"

@@ -16,7 +16,7 @@ from lockgate.clients.postgres import Postgres
 from lockgate.core.offsets import OffsetRange, TopicPartition
 from lockgate.core.proofs import BatchProof
 from lockgate.ledger.discards import OvertakenError
-from lockgate.ledger.rows import Row, one_row
+from lockgate.ledger.rows import Row, execute_each, one_row
 from lockgate.ledger.sealing import seal
 from lockgate.ledger.watermark import advance
 
@@ -99,11 +99,11 @@ class Decisions:
             )
             if taken.rowcount != 1:
                 raise OvertakenError(f"batch {claim.batch_id} is not what it was any more: look again")
-            with connection.cursor() as cursor:
-                cursor.executemany(
-                    "INSERT INTO decision_range (decision_id, first_offset, end_offset) VALUES (%s, %s, %s)",
-                    [(decision, one.first, one.end) for one in missing],
-                )
+            execute_each(
+                connection,
+                "INSERT INTO decision_range (decision_id, first_offset, end_offset) VALUES (%s, %s, %s)",
+                [(decision, one.first, one.end) for one in missing],
+            )
 
     def recent(self, limit: int = 50, stream: str | None = None) -> list[dict[str, Any]]:
         """The newest decisions first, each with the ranges that it gave up: `lost` is [[first, end], …], ends exclusive."""

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 
 from lockgate.clients.postgres import Postgres
 from lockgate.core.offsets import OffsetRange
-from lockgate.ledger.rows import Row, one_row
+from lockgate.ledger.rows import Row, insert_rows, one_row
 
 
 class OvertakenError(RuntimeError):
@@ -61,14 +61,12 @@ class Discards:
                     (stream, Jsonb(dict(wanted)), sum(len(d.offsets) for d in what), by, why),
                 )["discard_id"]
             )
-            with (
-                connection.cursor() as cursor,
-                cursor.copy(
-                    "COPY discard_range (discard_id, topic_no, partition, first_offset, end_offset) FROM STDIN"
-                ) as copy,
-            ):
-                for one in ranges:
-                    copy.write_row((number, *one))
+            insert_rows(
+                connection,
+                "discard_range",
+                "discard_id, topic_no, partition, first_offset, end_offset",
+                ((number, *one) for one in ranges),
+            )
         return number
 
     def ranges(self, unmirrored_only: bool = True) -> list[tuple[int, UUID, int, OffsetRange]]:

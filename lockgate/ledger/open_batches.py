@@ -15,7 +15,7 @@ from psycopg import Connection
 from lockgate.clients.postgres import Postgres
 from lockgate.core.offsets import OffsetRange, TopicPartition
 from lockgate.ledger.batches import Batch, FencedError, Landed
-from lockgate.ledger.rows import Row
+from lockgate.ledger.rows import Row, execute_each
 from lockgate.ledger.sealing import seal
 from lockgate.ledger.topics import PartitionState, partitions_where, topic_partition_of
 
@@ -102,10 +102,9 @@ class OpenBatches:
             [one.batch.topic_partition.topic_no for one in order],
             [one.batch.topic_partition.partition for one in order],
         ]
-        with self._postgres.transaction() as connection, connection.cursor() as cursor:
+        with self._postgres.transaction() as connection:
             connection.execute(_LOCKED, keys)
-            cursor.executemany(_GROW, [_growth(one) for one in order])
-            if cursor.rowcount != len(order):
+            if execute_each(connection, _GROW, [_growth(one) for one in order]) != len(order):
                 raise FencedError("a batch was sealed by another process before its next piece could be committed")
             connection.execute(
                 "UPDATE topic_partition p SET visible_end = o.landed_end, version = nextval('change_version'),"

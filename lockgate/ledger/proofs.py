@@ -12,7 +12,7 @@ from psycopg import Connection
 from lockgate.clients.postgres import Postgres
 from lockgate.core.offsets import OffsetRange
 from lockgate.core.proofs import BatchProof, Claim, expires
-from lockgate.ledger.rows import Row
+from lockgate.ledger.rows import Row, insert_rows
 from lockgate.ledger.topics import topic_partition_of
 
 _CLAIMS = """
@@ -128,19 +128,18 @@ def _claim(row: Row, kept: Kept, now: datetime) -> Claim:
 
 
 def _insert(connection: Connection[Row], proofs: Iterable[BatchProof]) -> None:
-    with (
-        connection.cursor() as cursor,
-        cursor.copy(
-            "COPY proof (batch_id, hour, first_offset, end_offset, landed, quarantined, discarded, gaps, given_up, expired,"
-            " missing, doubled, faults) FROM STDIN"
-        ) as copy,
-    ):
-        for proof in proofs:
-            for hour, (offsets, tally) in proof.hours.items():
-                copy.write_row(
-                    (
-                        *(proof.claim.batch_id, hour, offsets.first, offsets.end),
-                        *(tally.landed, tally.quarantined, tally.discarded, tally.gaps, tally.given_up),
-                        *(tally.expired, tally.missing, tally.doubled, list(proof.faults)),
-                    )
-                )
+    insert_rows(
+        connection,
+        "proof",
+        "batch_id, hour, first_offset, end_offset, landed, quarantined, discarded, gaps, given_up, expired, missing, doubled,"
+        " faults",
+        (
+            (
+                *(proof.claim.batch_id, hour, offsets.first, offsets.end),
+                *(tally.landed, tally.quarantined, tally.discarded, tally.gaps, tally.given_up),
+                *(tally.expired, tally.missing, tally.doubled, list(proof.faults)),
+            )
+            for proof in proofs
+            for hour, (offsets, tally) in proof.hours.items()
+        ),
+    )

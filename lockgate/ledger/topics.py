@@ -12,7 +12,7 @@ from psycopg import Connection
 from lockgate.clients.postgres import Postgres
 from lockgate.core.offsets import LastMessage, TopicPartition
 from lockgate.ledger.decisions import decide, give_up
-from lockgate.ledger.rows import Row, one_row
+from lockgate.ledger.rows import Row, execute_each, one_row
 from lockgate.ledger.sealing import seal
 
 RECREATED = "the topic was deleted and made again: events of its earlier incarnation that had not landed are lost"
@@ -81,14 +81,14 @@ class Topics:
                 (kafka_id, kafka_id, topic, stream),
             )
             number = one_row(connection, "SELECT topic_no FROM topic WHERE topic_id = %s", (kafka_id,))["topic_no"]
-            with connection.cursor() as cursor:
-                cursor.executemany(
-                    "INSERT INTO topic_partition"
-                    " (topic_no, partition, planned_end, visible_end, stopped_because, stopped_at, version)"
-                    " VALUES (%s, %s, %s, %s, %s, CASE WHEN %s::text IS NOT NULL THEN now() END, nextval('change_version'))"
-                    " ON CONFLICT DO NOTHING",
-                    [(number, partition, start, start, reason, reason) for partition, start in starts.items()],
-                )
+            execute_each(
+                connection,
+                "INSERT INTO topic_partition"
+                " (topic_no, partition, planned_end, visible_end, stopped_because, stopped_at, version)"
+                " VALUES (%s, %s, %s, %s, %s, CASE WHEN %s::text IS NOT NULL THEN now() END, nextval('change_version'))"
+                " ON CONFLICT DO NOTHING",
+                [(number, partition, start, start, reason, reason) for partition, start in starts.items()],
+            )
             return partitions_where(connection, "t.kafka_id = %s AND p.ended_at IS NULL", (kafka_id,))
 
     def partitions(self, stream: str | None = None) -> list[PartitionState]:
