@@ -3,8 +3,9 @@
 Belongs here: opening and closing, handing out connections with a user's roles switched on, ending a running query. Does
 not: the files it starts from (`configuration`), results (`execution`), state between requests (`sessions`).
 
-A connection costs 0.6 ms to open and 0.03 ms to close, so one that a request or a session has changed is thrown away:
-no setting, role, database or temporary table of one request can reach the next. A few are kept ready.
+A connection costs 0.6 ms to open and 0.03 ms to close, so one that a session has changed, or a request by more than the
+settings it came with, is thrown away: no setting, role, database or temporary table of one request can reach the next. A few
+are kept ready, also with the settings of requests that came before: most clients send the same with each.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import logging
 import os
 import threading
 import uuid
-from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -41,6 +42,9 @@ _ACCOUNTS = "accounts.json"  # users and roles made with SQL
 _MOST_REOPENED = 200  # each time chdb keeps 9 MB, 5 threads and 13 files of the engine that was closed
 _READY_PER_USER = 4  # connections kept open in advance for each user, and set of roles, that has asked
 _MOST_READY = 16  # of those that came back unchanged
+_MOST_SETTINGS = (
+    64  # sets of user, roles and settings that connections are kept ready for; the one unused for longest goes
+)
 
 # What a closed engine takes with it, beyond what is a session's (`sessions`).
 _WOULD_BE_LOST = """
@@ -66,12 +70,21 @@ class Progress:
         self.counts = counts
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What is on a connection."""
+
+    user: str = ""
+    roles: tuple[str, ...] = ()
+    settings: frozenset[tuple[str, str]] = frozenset()
+
+
 @dataclass
 class Connection:
     """One connection of the engine. Only one thread may use it at a time."""
 
     raw: Any  # chdb's Connection
-    key: tuple[str, tuple[str, ...]] = ("", ())  # user and roles that it was made for
+    prepared: Prepared = Prepared()
     mark: str = ""  # of the request that has it: finds its running query in system.processes
     # No way back from it to here: chdb's object is in no collector's reach.
     progress: Progress = field(default_factory=Progress)
@@ -104,7 +117,7 @@ class Engine:
         self.parser = Parser()
         self.insert_block_rows = 0  # the engine's default of max_insert_block_size
         self._lock = threading.Lock()
-        self._ready: dict[tuple[str, tuple[str, ...]], deque[Connection]] = defaultdict(deque)
+        self._ready: OrderedDict[Prepared, deque[Connection]] = OrderedDict()
         self._numbers = itertools.count()
         self._reopened = 0
         self._background = ThreadPoolExecutor(1, "connections")
@@ -269,11 +282,11 @@ class Engine:
         connection.run("; ".join(marks.OWN + statement for statement in begin))
         return connection
 
-    def _connect_for(self, key: tuple[str, tuple[str, ...]]) -> Connection:
-        user = self.access.users[key[0]]
+    def _connect_for(self, plain: Prepared) -> Connection:
+        user = self.access.users[plain.user]
         read_only = ("SET readonly = 2",) if user.reads_only else ()
-        connection = self._connect(set_role(key[1]), *read_only)
-        connection.key = key
+        connection = self._connect(set_role(plain.roles), *read_only)
+        connection.prepared = plain
         return connection
 
     def mark(self, connection: Connection, user: str, quota_key: str, query_id: str) -> None:
@@ -281,38 +294,54 @@ class Engine:
         connection.mark = marks.mark(next(self._numbers), user, quota_key, query_id)
         connection.run(f"{marks.OWN}SET {marks.SETTING} = {literal(connection.mark)}")
 
-    def take(self, user: User, roles: tuple[str, ...]) -> Connection:
-        """A fresh connection of `user` with exactly `roles` switched on. Give it back."""
-        key = (user.name, roles)
+    def take(self, user: User, roles: tuple[str, ...], settings: Mapping[str, str]) -> Connection:
+        """A connection of `user` with exactly `roles` switched on, and these settings or none. Give it back."""
+        plain = Prepared(user.name, roles)
+        wanted = replace(plain, settings=frozenset(settings.items()))
+        if (connection := self._taken(wanted)) is None and wanted != plain:
+            connection = self._taken(plain)
+            self._background.submit(self._make_ready, plain)
+        return connection or self._connect_for(plain)
+
+    def _taken(self, prepared: Prepared) -> Connection | None:
         with self._lock:
-            ready = self._ready[key]
-            if ready:
+            if ready := self._ready.get(prepared):
+                self._ready.move_to_end(prepared)
                 return ready.popleft()
-        return self._connect_for(key)
+        return None
 
     def give_back(self, connection: Connection, unchanged: bool = False) -> None:
         """Ends the connection; a new one of the same user and roles takes its place, in the background.
 
-        `unchanged`: it is as `take` gave it (no setting, database, role or temporary table), and is used again.
+        `unchanged`: it is as it was `prepared` (no other setting, no database, role or temporary table), and is used again.
         """
-        if unchanged:
-            with self._lock:
-                if not self._closed.is_set() and len(self._ready[connection.key]) < _MOST_READY:
-                    self._ready[connection.key].append(connection)
-                    return
-        self._background.submit(self._replace, connection)
+        if not (unchanged and self._keep(connection, _MOST_READY)):
+            self._background.submit(self._replace, connection)
 
     def _replace(self, connection: Connection) -> None:
         connection.raw.close()
+        self._make_ready(replace(connection.prepared, settings=frozenset()))
+
+    def _make_ready(self, plain: Prepared) -> None:
         with self._lock:
-            if self._closed.is_set() or len(self._ready[connection.key]) >= _READY_PER_USER:
+            if self._closed.is_set() or len(self._ready.get(plain, ())) >= _READY_PER_USER:
                 return
-        fresh = self._connect_for(connection.key)
+        fresh = self._connect_for(plain)
+        if not self._keep(fresh, _READY_PER_USER):
+            fresh.raw.close()
+
+    def _keep(self, connection: Connection, most: int) -> bool:
+        """Whether it is kept ready for those who ask next."""
         with self._lock:
-            if not self._closed.is_set():
-                self._ready[connection.key].append(fresh)
-                return
-        fresh.raw.close()
+            kept = self._ready.setdefault(connection.prepared, deque())
+            if self._closed.is_set() or len(kept) >= most:
+                return False
+            kept.append(connection)
+            self._ready.move_to_end(connection.prepared)
+            unused = self._ready.popitem(last=False)[1] if len(self._ready) > _MOST_SETTINGS else ()
+        for other in unused:
+            self._background.submit(other.raw.close)
+        return True
 
     def end(self, connection: Connection) -> bool:
         """End whatever runs on `connection` (of another thread), without waiting for it. Whether something ran: it is

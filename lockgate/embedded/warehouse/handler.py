@@ -326,12 +326,15 @@ class _Query:
 
     def _read_extra(self, sql: bytes) -> None:
         """Headers that the client sets by settings of the URL, of its session, or of a SETTINGS clause."""
-        zone = statements.setting_of(sql, "session_timezone") or literal(self.settings.text("session_timezone"))
+        zone = statements.setting_of(sql, "session_timezone")
         headers = statements.setting_of(sql, "http_response_headers")
         if headers is None and self.settings.text("http_response_headers") not in ("{}", ""):
             headers = literal(self.settings.text("http_response_headers"))
-        if headers is None and zone == "''":
+        if zone is None and headers is None:  # the engine has taken it as a zone's name when it was set
+            name = self.settings.text("session_timezone")
+            self._extra = {"X-ClickHouse-Timezone": name} if name else {}
             return
+        zone = zone or literal(self.settings.text("session_timezone"))
         self.lease.unchanged = False
         connection = self.lease.connection
         headers = headers or literal("{}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lockgate.embedded.warehouse import marks, parsing
 from lockgate.embedded.warehouse.access import User
@@ -19,6 +19,12 @@ from lockgate.embedded.warehouse.protocol import HTTP_SETTINGS, Request
 from lockgate.embedded.warehouse.statements import Canonical
 
 _READ_ONLY = "readonly"
+_FIRST_DATABASE = "default"  # in which a connection begins; no client can drop it
+
+
+def settings_of(request: Request) -> dict[str, str]:
+    """Those that the engine is given; `readonly` is not among them, see `Lease._read_only`."""
+    return {name: value for name, value in request.settings.items() if name != _READ_ONLY}
 
 
 @dataclass
@@ -28,11 +34,13 @@ class Lease:
     connection: Connection
     user: User
     roles: tuple[str, ...]  # those that are on now
-    applied: dict[str, str] = field(default_factory=dict)  # settings of the last request
+    applied: dict[str, str] = field(
+        default_factory=dict
+    )  # settings of the last request, or that the connection came with
     before: dict[str, str] = field(default_factory=dict)  # their values without a request's
     home: str | None = None  # the session's own database while a request has another
     lasting: bool = False  # a session's
-    unchanged: bool = True  # by a request without a session
+    unchanged: bool = True  # by a request without a session, but for its settings
     plain: bool = True  # no setting of the parser's was ever touched
     has_settings: bool = False  # its own, by SET
     read_only: int = 0  # what this request may do, as `readonly` says: 1 or 2; 0 where the engine itself sees to it
@@ -54,9 +62,9 @@ class Lease:
     def prepare(self, request: Request, roles: tuple[str, ...], borrowed: bool) -> None:
         """Put the request's settings, database and roles on. `borrowed`: what it replaces is to come back later."""
         self.read_only = self._read_only(request)
-        settings = {name: value for name, value in request.settings.items() if name != _READ_ONLY}
+        settings = settings_of(request)
         statements = []
-        if request.database:
+        if request.database and (borrowed or request.database != _FIRST_DATABASE):
             if borrowed and self.home is None:  # else the last request's is on, which may be gone by now
                 self.home = self.connection.rows(f"{marks.OWN}SELECT currentDatabase()")[0][0]
             statements.append(use(request.database))
@@ -73,16 +81,20 @@ class Lease:
             statements.append(set_role(roles))
         if pairs:
             statements.append(_set(pairs))
+        if statements:
+            self.unchanged = not (borrowed or request.database or "profile" in settings)  # that one changes others
         try:
             if statements:
-                self.unchanged = False
                 self.connection.run("; ".join(marks.OWN + statement for statement in statements))
         except WarehouseError:
+            self.unchanged = False
             if self.home is not None:  # a setting was refused after the database had been changed
                 self.connection.run(f"{marks.OWN}{use(self.home)}; {marks.OWN}{set_role(self.roles)}")
                 self.home = None
             raise
         self.applied, self.roles = settings, roles
+        if not borrowed:
+            self.connection.prepared = replace(self.connection.prepared, settings=frozenset(settings.items()))
 
     def _read_only(self, request: Request) -> int:
         """`readonly` of the URL, or the session's. Not given to the engine: under 1 nothing could be set again, also not who

@@ -25,7 +25,7 @@ from lockgate.embedded.warehouse.errors import (
     WarehouseError,
 )
 from lockgate.embedded.warehouse.gate import Gate
-from lockgate.embedded.warehouse.lease import Lease, SessionState
+from lockgate.embedded.warehouse.lease import Lease, SessionState, settings_of
 from lockgate.embedded.warehouse.protocol import Request
 
 _ALONE_SECONDS = 10.0  # for the queries that run when users and roles are to change; new ones wait meanwhile
@@ -105,7 +105,8 @@ class Sessions:
 
     def _take(self, request: Request, user: User, roles: tuple[str, ...]) -> tuple[Lease, Callable[[], None]]:
         if request.session_id is None:
-            lease = Lease(self._engine.take(user, roles), user, roles)
+            connection = self._engine.take(user, roles, settings_of(request))
+            lease = Lease(connection, user, roles, dict(connection.prepared.settings))
             return lease, lambda: self._engine.give_back(lease.connection, lease.unchanged)
         key = (user.name, request.session_id)
         session = self._claim(key, request, user, roles)
@@ -161,7 +162,7 @@ class Sessions:
             del self._sessions[key]
             return
         roles = (*(role for role in lease.roles if role in user.roles), *user.own_role)
-        connection = self._engine.take(user, roles)
+        connection = self._engine.take(user, roles, {})
         try:
             lease.resume(connection, user, roles, state)
         except WarehouseError as error:
@@ -192,7 +193,7 @@ class Sessions:
             if request.session_check:
                 raise WarehouseError(SESSION_NOT_FOUND, f"Session {key[1]} not found")
             session = _Session(
-                Lease(self._engine.take(user, roles), user, roles, lasting=True), request.session_seconds
+                Lease(self._engine.take(user, roles, {}), user, roles, lasting=True), request.session_seconds
             )
             self._sessions[key] = session
             return session

@@ -66,7 +66,7 @@ EXAMPLES = [
     ("a role that is not", "curl $N '$U/?role=nobody' -d 'SELECT 1'", r"Code: 512\. DB::Exception: [\s\S]*"),
     ("not SET ROLE and more", "curl $N -sS $U --data-binary 'SET ROLE platform;SELECT 1;'",
      r"Code: 62\. DB::Exception: Syntax error \(Multi-statements are not allowed\)[\s\S]*"),
-    ("an error before the first megabyte has its status", "curl $N -si '$U/?max_block_size=1&query=select+throwIf(number=2)from+numbers(5)'",
+    ("an error has its status if the end is waited for", "curl $N -si '$U/?wait_end_of_query=1&max_block_size=1&query=select+throwIf(number=2)from+numbers(5)'",
      r"HTTP/1\.1 500 Internal Server Error[\s\S]*X-ClickHouse-Exception-Code: 395[\s\S]*"),
     ("an error after it stands in the body",
      "curl $N -s '$U/?max_threads=1&query=select+number,throwIf(number=900000)from+numbers(1000000)+FORMAT+CSV' | tail -n 7",

@@ -6,6 +6,8 @@ import threading
 import time
 from typing import Any
 
+import psutil
+
 from .conftest import RunningWarehouse
 
 
@@ -168,3 +170,41 @@ def test_a_session_that_is_set_readonly_stays_so_and_goes_on(warehouse: RunningW
     assert _refused(warehouse, "SELECT 1", session_id="ro3", readonly=1)
     assert warehouse.ask("SELECT 1", session_id="ro3", readonly=2) == "1"
     assert warehouse.ask(f"SELECT count() FROM {database}.t") == "0"
+
+
+def test_a_connection_that_waits_with_settings_serves_who_brings_the_same(
+    warehouse: RunningWarehouse, database: str
+) -> None:
+    """Requests without a session: what came with one of them is on for those that bring exactly the same, and for no other."""
+    look = "SELECT getSetting('max_block_size'), getSetting('max_threads'), getSetting('join_use_nulls'), currentDatabase()"
+    fresh = warehouse.ask(look)
+    size, threads, _, _ = fresh.split("\t")
+    for _ in range(3):
+        assert warehouse.ask(look, max_block_size=70) == f"70\t{threads}\tfalse\tdefault"
+        assert warehouse.ask(look, max_block_size=70, database="default") == f"70\t{threads}\tfalse\tdefault"
+        assert warehouse.ask(look, max_block_size=70, database=database) == f"70\t{threads}\tfalse\t{database}"
+        assert warehouse.ask(look, max_block_size=71, max_threads=1) == "71\t1\tfalse\tdefault"
+        assert warehouse.ask(look, max_threads=1) == f"{size}\t1\tfalse\tdefault"
+        assert (
+            warehouse.ask(f"{look} SETTINGS join_use_nulls = 1", max_block_size=70) == f"70\t{threads}\ttrue\tdefault"
+        )
+        assert warehouse.ask(look) == fresh
+    for _ in range(2):
+        assert warehouse.request("SET max_threads = 3", max_block_size=70).status == 200
+        assert warehouse.ask(look, max_block_size=70) == f"70\t{threads}\tfalse\tdefault"
+        assert warehouse.request("CREATE TEMPORARY TABLE of_one (a UInt8)", max_block_size=70).status == 200
+        assert warehouse.request("SELECT * FROM of_one", max_block_size=70).status == 404
+        assert warehouse.request("SELECT 1", max_block_size=70, no_such=1).status == 404
+        assert warehouse.request(f"USE {database}", max_block_size=70).status == 200
+    assert warehouse.ask("SELECT currentDatabase()", max_block_size=70) == "default"
+
+
+def test_settings_that_differ_each_time_do_not_fill_the_memory(warehouse: RunningWarehouse) -> None:
+    process = psutil.Process(warehouse.process.pid)
+    for number in range(1_000, 1_200):
+        warehouse.ask("SELECT 1", max_block_size=number)
+    before = process.memory_info().rss
+    for number in range(2_000, 3_000):
+        assert warehouse.ask("SELECT getSetting('max_block_size')", max_block_size=number) == str(number)
+    print(f"{(process.memory_info().rss - before) >> 20} MB more after a thousand")
+    assert process.memory_info().rss - before < 100 << 20
