@@ -61,6 +61,7 @@ attributes:
   commits: {{paths: [commits], type: Int64, description: …}}
   public: {{paths: [public], type: Bool, description: …}}
 """
+_WARM_SECONDS = 20.0  # left out at the beginning: until then the broker's JVM compiles, on half a core
 _LOOKED_AT_SECONDS = 10  # of arrival, by a reader; where a tail is further behind than that, it sees nothing
 _SURELY_LOOKED_AT_SECONDS = 5  # the query's clock is a little later than the reader's
 _STEPS = ("read", "planned", "inserted", "counted", "committed", "shown")
@@ -155,10 +156,10 @@ def measure(settings: Settings, rate: int, seconds: float) -> dict[str, Any]:
         before = warehouse.value(f"SELECT count() FROM {staging(STREAM)}")
         sender = spawn.Process(target=module.send, args=(settings, rate, seconds, told))
         sender.start()
-        time.sleep(2.0)
+        time.sleep(_WARM_SECONDS)
         pids = {**servers(settings), "tail": tail.pid or 0, "producer": sender.pid or 0}
         used, began, seen, parts = cpu_of(pids), time.time(), list[Seen](), list[tuple[int, int]]()
-        while time.time() < began + seconds - 4:
+        while time.time() < began + seconds - _WARM_SECONDS - 2:
             seen.append(read(warehouse))
             counts = dict(
                 warehouse.rows("SELECT concat(database, '.', table), count() FROM system.parts WHERE active GROUP BY 1")

@@ -56,6 +56,11 @@ def inbox(stream: str) -> str:
     return f"{STAGING_RAW}.{check_identifier(stream)}__inbox"
 
 
+def few_inbox(stream: str) -> str:
+    """The Null table that few events are inserted into; what is not plainly right of them is refused, not quarantined."""
+    return f"{STAGING_RAW}.{check_identifier(stream)}__few"
+
+
 def staging(stream: str) -> str:
     """The view of a stream's committed rows."""
     return f"{STAGING}.{check_identifier(stream)}"

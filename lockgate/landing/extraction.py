@@ -17,6 +17,7 @@ from lockgate.landing.fields import RAW, Field, fields, promoted_keys, quoted
 # Marts count windows in 32-bit seconds since 1970, and a zone of theirs may be up to a day away from UTC.
 EARLIEST = "1970-01-02 00:00:00"
 
+_EARLIEST = f"toDateTime64('{EARLIEST}', 6, 'UTC')"
 _DECIMAL = re.compile(r"Decimal\((\d+), (\d+)\)")
 # An ISO date and time, or seconds since 1970 with an optional fraction. The engine's best-effort parser accepts far more
 # ('5' is a time of day to it) and repairs what it should refuse (year 0000 is this year to it, month 00 is January, a word
@@ -33,8 +34,8 @@ _TOKEN = re.compile(r"'(?:\\.|[^'\\])*'|`[^`]*`|\w+")
 def extracted(contract: Contract) -> list[tuple[str, str]]:
     """(alias, expression) of the first step, over the inbox's `_raw`: all that needs the message, in order of dependence."""
     wanted, decoder = fields(contract), decoder_of(contract)
-    converted = [(field.value, _converted(field, decoder)) for field in wanted]
-    return [("raw", RAW), *decoder.steps(wanted), *converted]
+    values = [(field.value, converted(field, decoder)) for field in wanted]
+    return [("raw", RAW), *decoder.steps(wanted), *values]
 
 
 def extracted_columns(contract: Contract) -> list[tuple[str, str]]:
@@ -71,7 +72,8 @@ def renamed(steps: Iterable[tuple[str, str]], prefix: str, **instead: str) -> li
     return [(prefix + alias, instead.get(alias) or _TOKEN.sub(written, step)) for alias, step in given.items()]
 
 
-def _converted(field: Field, decoder: Decoder) -> str:
+def converted(field: Field, decoder: Decoder) -> str:
+    """Its text as a value of its type; NULL where it does not fit."""
     text, kind = field.text, field.type
     if kind == "String":
         return text
@@ -118,7 +120,6 @@ def reason(contract: Contract) -> str:
     each of them (22 s instead of 0.6 s for 69k events).
     """
     wanted = fields(contract)
-    ahead = int(contract.event_time.max_ahead.total_seconds())
     cases = [
         (f"empty({RAW})", "'no_value'"),
         (f"length({RAW}) > {contract.max_event_bytes}", "'oversized'"),
@@ -130,9 +131,18 @@ def reason(contract: Contract) -> str:
             cases.append((f"isNull({field.text})", quoted(f"missing:{field.name}")))
         if field.bounded:
             cases.append((field.out_of_range, quoted(f"out_of_range:{field.name}")))
-    cases.append((f"value_event_at < toDateTime64('{EARLIEST}', 6, 'UTC')", "'before_1970'"))
-    cases.append((f"value_event_at > _kafka_timestamp + INTERVAL {ahead} SECOND", "'far_future'"))
+    cases.append((f"value_event_at < {_EARLIEST}", "'before_1970'"))
+    cases.append((f"value_event_at > {_latest(contract)}", "'far_future'"))
     return f"multiIf({', '.join(f'{condition}, {reason}' for condition, reason in cases)}, '')"
+
+
+def timely(contract: Contract) -> str:
+    """The condition that an event is from neither too early nor too late a time; over the same columns."""
+    return f"value_event_at BETWEEN {_EARLIEST} AND {_latest(contract)}"
+
+
+def _latest(contract: Contract) -> str:
+    return f"_kafka_timestamp + INTERVAL {int(contract.event_time.max_ahead.total_seconds())} SECOND"
 
 
 def detail(contract: Contract) -> str:

@@ -18,6 +18,7 @@ from lockgate.contracts import Contract
 from lockgate.landing.decoders import decoder_of
 from lockgate.landing.extraction import extracted, needed, renamed
 from lockgate.landing.fields import fields, promoted_keys
+from lockgate.landing.live_rows import REFUSED
 from lockgate.ledger.fills import Fills
 from lockgate.ledger.leases import LeaseLostError, Leases
 from lockgate.names import STAGING_RAW, staging_raw
@@ -208,7 +209,7 @@ class Filler:
                 WITH {sql.written()}
                 SELECT event_at, _fill_value AS _value, _fill_misfit AS _misfit, {sql.expired} AS _expired, {sql.text} AS _text,
                     ifNull(toString({now}) != toString({then}), isNull({now}) != isNull({then})) AS _changes
-                FROM {staging_raw(stream)} WHERE _partition_id = {{partition:String}}
+                FROM {staging_raw(stream)} WHERE _partition_id = {{partition:String}} AND _generation != {REFUSED}
             )
             """,
             {"partition": partition},

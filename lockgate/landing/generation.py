@@ -7,7 +7,6 @@ and the swap (`landing.replay`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +17,7 @@ from lockgate.clients.kafka import KafkaAdmin, UnknownTopic, range_consumer
 from lockgate.clients.warehouse import Warehouse
 from lockgate.core.generations import changed_hours
 from lockgate.core.offsets import unaccounted
+from lockgate.landing.live_rows import rows_of
 from lockgate.landing.proof import count_batches
 from lockgate.landing.reading import LogLost, digest_of, read_range
 from lockgate.landing.selection import Selection
@@ -81,7 +81,7 @@ class Writer:
         if messages is not None:
             given_up = {offset for one in piece.discarded for offset in range(one.first, one.end)}
             parsed = [m for m in messages if m.offset() not in given_up]
-            insert(self._warehouse, self._stream, [(piece.batch, parsed)] if parsed else [])
+            insert(self._warehouse, inbox(self._stream), [(piece.batch, parsed)] if parsed else [])
         elif self._source == KAFKA:
             raise BytesGoneError(f"{_named(piece)}: Kafka does not have all of these messages any more")
         else:
@@ -185,11 +185,7 @@ class Writer:
 
 def _live(piece: Piece) -> str:
     """The condition of rows that are live at the piece's offsets."""
-    if not piece.live:
-        return "false"
-    numbers = _listed(str(int(b.batch_id)) for b in piece.live)
-    pairs = _listed(f"({int(b.batch_id)}, {int(b.generation)})" for b in piece.live)
-    return f"_batch IN ({numbers}) AND (_batch, _generation) IN ({pairs})"
+    return rows_of((b.batch_id, b.generation, b.offsets.end) for b in piece.live)
 
 
 def _is_discarded(piece: Piece) -> str:
@@ -203,7 +199,3 @@ def _is_discarded(piece: Piece) -> str:
 
 def _named(piece: Piece) -> str:
     return f"{piece.batch.topic_partition} {piece.batch.offsets}"
-
-
-def _listed(texts: Iterable[str]) -> str:
-    return ", ".join(texts)

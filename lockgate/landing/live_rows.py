@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from lockgate.names import VISIBLE
 
 # Of offsets that are not committed: a generation that no row has.
 _NONE_YET = 2**32 - 1
+# Of rows that stand for an event which was refused (`landing.plain`): one that is never live. Their columns mean nothing.
+REFUSED = 2**32 - 2
 
 # Topic id and partition → from which offset on which generation is live. The last of each says that nothing is.
 _STRETCHES = f"""
@@ -23,6 +25,23 @@ _STRETCHES = f"""
         arrayMap(x -> (x.2, toUInt32(0)), arrayFilter(x -> x.2 < visible_end AND NOT has(firsts, x.2), exceptions)),
         [(visible_end, toUInt32({_NONE_YET}))]
     ) AS stretch"""
+
+
+def rows_of(batches: Iterable[tuple[int, int, int]]) -> str:
+    """The condition that a row is one of these committed batches', each given as (number, generation, end of its offsets).
+
+    The end is needed: a tail that was taken over may have sent more under its batch's number than was committed as that batch.
+    """
+    given = [(int(number), int(generation), int(end)) for number, generation, end in batches]
+    if not given:
+        return "false"
+    numbers = ", ".join(str(number) for number, _, _ in given)
+    pairs = ", ".join(f"({number}, {generation})" for number, generation, _ in given)
+    ends = ", ".join(str(end) for _, _, end in given)
+    return (
+        f"(_batch IN ({numbers}) AND (_batch, _generation) IN ({pairs})"
+        f" AND _offset < transform(_batch, [{numbers}], [{ends}], 0))"
+    )
 
 
 def visible_rows(table: str, columns: Sequence[str], instead: Mapping[str, str] | None = None) -> str:

@@ -31,6 +31,7 @@ from lockgate.landing.visibility import mirror
 from lockgate.landing.work import Held, Load, Work
 from lockgate.ledger.batches import Batch, Batches
 from lockgate.ledger.leases import kept_alive
+from lockgate.names import inbox
 from lockgate.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -177,7 +178,7 @@ class _Worker:
             pieces = self._reader.read([reading for _, reading in readings], self._pipeline.settings.batch_bytes)
             try:
                 messages = ((batch_of[piece.reading.partition], piece.messages) for piece in pieces)
-                insert(self._pipeline.warehouse, self._pipeline.contract.stream, messages)
+                insert(self._pipeline.warehouse, inbox(self._pipeline.contract.stream), messages)
                 return readings
             except WarehouseUnavailable as error:
                 self._pipeline.pressure.refused(error, began)

@@ -23,13 +23,14 @@ from lockgate.core.generations import bridged
 from lockgate.core.offsets import OffsetRange
 from lockgate.landing.completeness import Prover
 from lockgate.landing.generation import BytesGoneError, Writer
+from lockgate.landing.live_rows import rows_of
 from lockgate.landing.selection import Selection
 from lockgate.landing.tables import ensure_tables
 from lockgate.landing.visibility import mirror, mirror_discards
 from lockgate.ledger.discards import Discards
 from lockgate.ledger.leases import kept_alive
 from lockgate.ledger.replays import Counted, Piece, Ranges, Replay, Replays
-from lockgate.ledger.swaps import FilledMeanwhileError, Swaps
+from lockgate.ledger.swaps import FilledMeanwhileError, Replaced, Swaps
 from lockgate.ledger.topics import Topics
 from lockgate.names import QUARANTINE, QUARANTINE_HISTORY, STAGING, STAGING_RAW, inbox, staging_raw
 from lockgate.settings import Settings
@@ -215,9 +216,9 @@ class Replayer:
         """Show a live replay, note what became of quarantined messages, and count it as readers see it."""
         mirror(self._warehouse, self._topics.partitions(self.stream))
         replaced = self._swaps.replaced(replay)
-        for _, rows in groupby(replaced, key=lambda row: row[2]):
-            self._note(replay, list(rows))
-        proof = self._prover.of_batches(sorted({row[2] for row in replaced}))
+        for _, batches in groupby(replaced, key=lambda one: one.new):
+            self._note(replay, list(batches))
+        proof = self._prover.of_batches(sorted({one.new[0] for one in replaced}))
         if not proof.proven:
             raise NotVerifiedError(
                 f"replay {replay.replay_id} is live, but {'; '.join(proof.problems)}; what it replaced is kept:"
@@ -225,15 +226,15 @@ class Replayer:
             )
         self._swaps.verified(replay)
 
-    def _note(self, replay: Replay, replaced: Sequence[tuple[int, int, int, int]]) -> None:
+    def _note(self, replay: Replay, replaced: Sequence[Replaced]) -> None:
         """Messages that were quarantined and are not, or for another reason, or that had landed."""
-        old = _pairs((batch, generation) for batch, generation, _, _ in replaced)
-        new = _pairs(sorted({(batch, generation) for _, _, batch, generation in replaced}))
+        old = rows_of(one.old for one in replaced)
+        new = rows_of(sorted({one.new for one in replaced}))
         self._warehouse.command(
             f"INSERT INTO {QUARANTINE_HISTORY} (stream, topic_id, partition, offset, replay_id, was, became)"
             f" SELECT stream, _topic_id, _partition, _offset, {int(replay.replay_id)},"
-            f" anyIf(reason, (_batch, _generation) IN ({old})) AS was, anyIf(reason, (_batch, _generation) IN ({new})) AS became"
-            f" FROM {QUARANTINE} WHERE stream = {{stream:String}} AND (_batch, _generation) IN ({old}, {new})"
+            f" anyIf(reason, {old}) AS was, anyIf(reason, {new}) AS became"
+            f" FROM {QUARANTINE} WHERE stream = {{stream:String}} AND ({old} OR {new})"
             " GROUP BY stream, _topic_id, _partition, _offset HAVING was != became",
             {"stream": self.stream},
         )

@@ -19,7 +19,6 @@ from lockgate.landing.encoding import SCHEMA, encode
 from lockgate.landing.proof import Stored, count_batches
 from lockgate.landing.reading import Reading
 from lockgate.ledger.batches import Batch, Landed
-from lockgate.names import inbox
 
 # What one insert sends is one block, whatever its size and however many arrival days it spans: what arrives is put together
 # until the body ends.
@@ -48,13 +47,13 @@ class Sent:
     reading: Reading
 
 
-def insert(warehouse: Warehouse, stream: str, pieces: Iterable[tuple[Batch, Sequence[Message]]]) -> None:
-    """Send messages in one insert, as they come; none at all where there are no messages."""
+def insert(warehouse: Warehouse, into: str, pieces: Iterable[tuple[Batch, Sequence[Message]]]) -> None:
+    """Send messages to an inbox in one insert, as they come; none at all where there are no messages."""
     coming = iter(pieces)
     first = next(coming, None)
     if first is not None:
         body = encode(chain([first], coming))
-        warehouse.insert(inbox(stream), SCHEMA.names, body, "ArrowStream", _ONE_BLOCK)
+        warehouse.insert(into, SCHEMA.names, body, "ArrowStream", _ONE_BLOCK)
 
 
 def check_incarnation(admin: KafkaAdmin, topic: str, sent: Iterable[Sent]) -> None:

@@ -1,7 +1,8 @@
 """The warehouse's tables and views of a stream, made from its contract.
 
 A batch is inserted into `<stream>__inbox` (a Null table, so nothing is stored twice); views parse each row once, judge
-it, and send it to `staging_raw.<stream>` or to the quarantine.
+it, and send it to `staging_raw.<stream>` or to the quarantine. Few events at once go into `<stream>__few` instead, whose
+one view costs the engine half as much to set up.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from lockgate.contracts import Contract, Retention
 from lockgate.core.types import column_type
 from lockgate.landing.columns import differences, follow, follow_views
 from lockgate.landing.extraction import columns, detail, extra, extracted, extracted_columns, reason
-from lockgate.landing.live_rows import visible_rows
+from lockgate.landing.fields import fields
+from lockgate.landing.live_rows import REFUSED, visible_rows
+from lockgate.landing.plain import plainly
 from lockgate.names import (
     DISCARDED,
     LEDGER,
@@ -26,6 +29,7 @@ from lockgate.names import (
     STAGING,
     STAGING_RAW,
     VISIBLE,
+    few_inbox,
     inbox,
     staging,
     staging_raw,
@@ -197,6 +201,24 @@ def landing_views(contract: Contract) -> list[tuple[str, str]]:
             f"{source}_quarantine",
             f"CREATE MATERIALIZED VIEW {source}_quarantine TO {QUARANTINE} AS SELECT '{stream}' AS stream, {origin},"
             f" reason, {detail(contract)} AS detail, _raw FROM {judged} WHERE reason != ''",
+        ),
+        *_views_of_few(contract),
+    ]
+
+
+def _views_of_few(contract: Contract) -> list[tuple[str, str]]:
+    """The way of few events: one view, under which what is not plainly right becomes a row that is never live."""
+    source, origin = few_inbox(contract.stream), [name for name, _, _ in ORIGIN_COLUMNS]
+    steps = ", ".join(f"{expression} AS {alias}" for alias, expression in plainly(contract))
+    taken = ", ".join([*origin, "raw", *(field.value for field in fields(contract)), "right"])
+    lineage = ", ".join(f"if(right, {name}, {REFUSED}) AS {name}" if name == "_generation" else name for name in origin)
+    landed = ", ".join(f"{expression} AS {name}" for name, expression in columns(contract))
+    return [
+        (source, f"CREATE TABLE {source} ({_origin(with_codec=False)}, _raw Nullable(String)) ENGINE = Null"),
+        (
+            f"{source}_land",
+            f"CREATE MATERIALIZED VIEW {source}_land TO {staging_raw(contract.stream)} AS SELECT {lineage}, {landed},"
+            f" if(right, raw, '') AS _raw FROM (WITH {steps} SELECT {taken} FROM {source})",
         ),
     ]
 

@@ -139,7 +139,6 @@ class Tail:
                 follower = Follower(consumer, [_start(target) for target in targets])
                 logger.info("%s: follows %d partitions", self._stream, len(targets))
                 self._until_something_is_in_the_way(follower, pieces, look, seen, epoch)
-                pieces.settled()
         finally:
             consumer.close()
 
@@ -163,13 +162,11 @@ class Tail:
             portions = follower.next(_IDLE_SECONDS)
             read, begun = time.time(), time.monotonic()
             if not portions:
-                pieces.settled()
                 continue
             full = full + 1 if sum(len(p.messages) for p in portions) >= MESSAGES_A_CALL else 0
             if come := [p for p in portions if len(p.offsets)]:
                 pieces.land(come, read)
             if lost := [p for p in portions if p.reading.lost]:
-                pieces.settled()
                 for portion in lost:
                     self._stop(portion)
                 return

@@ -5,6 +5,7 @@ The rules are told in `ledger.replays`.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from psycopg import Connection
@@ -24,6 +25,14 @@ class CannotSwapError(RuntimeError):
 
 class FilledMeanwhileError(CannotSwapError):
     """An attribute was filled for history while rows were being copied: some copies may be of before."""
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """A batch and the one that a replay has put in its place, each as (number, generation, end of its offsets)."""
+
+    old: tuple[int, int, int]
+    new: tuple[int, int, int]
 
 
 class Swaps:
@@ -113,15 +122,20 @@ class Swaps:
                 found.append((replay, [(row["batch_id"], row["generation"]) for row in dead]))
         return found
 
-    def replaced(self, replay: Replay) -> list[tuple[int, int, int, int]]:
-        """(old batch, its generation, new batch, its generation) of a live replay."""
+    def replaced(self, replay: Replay) -> list[Replaced]:
+        """The batches that a live replay has replaced, in the order of those that are in their place."""
         with self._postgres.transaction() as connection:
             rows = connection.execute(
-                "SELECT o.batch_id, o.generation, r.batch_id AS new_batch, r.generation AS new_generation"
-                " FROM replaced_batch o JOIN replay_batch r ON r.batch_id = o.new_batch WHERE o.replay_id = %s ORDER BY 3, 1",
+                "SELECT o.batch_id, o.generation, (o.as_it_was->>'end_offset')::bigint AS past, r.batch_id AS new_batch,"
+                "   r.generation AS new_generation, r.end_offset AS new_past"
+                " FROM replaced_batch o JOIN replay_batch r ON r.batch_id = o.new_batch WHERE o.replay_id = %s"
+                " ORDER BY r.batch_id, o.batch_id",
                 (replay.replay_id,),
             ).fetchall()
-        return [(r["batch_id"], r["generation"], r["new_batch"], r["new_generation"]) for r in rows]
+        return [
+            Replaced((r["batch_id"], r["generation"], r["past"]), (r["new_batch"], r["new_generation"], r["new_past"]))
+            for r in rows
+        ]
 
 
 def _refuse_stale_copies(connection: Connection[Row], replay: Replay) -> None:

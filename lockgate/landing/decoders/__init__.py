@@ -34,6 +34,18 @@ class Decoder(Protocol):
         """
         ...
 
+    @property
+    def plain_message(self) -> str:
+        """A condition that hardly any message fails: it can be read, if texts of its fields are found in it."""
+        ...
+
+    def plain_steps(self, wanted: Sequence[Field]) -> list[tuple[str, str]]:
+        """Each field's text in as few functions as can be: the first that is not NULL of the field's paths.
+
+        It may be an object or array as text, or blank. Where none of the fields' is, these are the texts of `steps`.
+        """
+        ...
+
     def beside(self, held: Sequence[tuple[str, str]]) -> str:
         """`_extra`: top-level keys that no column of a row of staging holds → their JSON, over its columns and `_raw`.
 

@@ -24,10 +24,16 @@ class JsonDecoder:
     def steps(self, wanted: Sequence[Field]) -> list[tuple[str, str]]:
         structures = trees(path for field in wanted for path in field.paths)
         return [
-            *((f"tree_{i}", f"JSONExtract(raw, {quoted(_structure(tree))})") for i, tree in enumerate(structures)),
+            *_extracted(structures),
             *(step for field in wanted for step in _text(field, structures)),
             ("is_object", _is_object(wanted)),
         ]
+
+    plain_message = "startsWith(raw, '{')"
+
+    def plain_steps(self, wanted: Sequence[Field]) -> list[tuple[str, str]]:
+        structures = trees(path for field in wanted for path in field.paths)
+        return [*_extracted(structures), *((field.text, _plain_text(field, structures)) for field in wanted)]
 
     def beside(self, held: Sequence[tuple[str, str]]) -> str:
         there = " OR ".join(
@@ -99,14 +105,28 @@ def _structure(tree: dict[str, object]) -> str:
     return f"Tuple({inner})"
 
 
+def _extracted(structures: list[dict[str, object]]) -> list[tuple[str, str]]:
+    return [(f"tree_{i}", f"JSONExtract(raw, {quoted(_structure(tree))})") for i, tree in enumerate(structures)]
+
+
+def _value(path: str, structures: list[dict[str, object]]) -> str:
+    """What stands at a path, as text; an object as its text, too."""
+    keys = path.split(".")
+    value = f"tree_{next(i for i, t in enumerate(structures) if _contains(t, keys))}"
+    for key in keys:
+        value = f"tupleElement({value}, {quoted(key)})"
+    return value
+
+
+def _plain_text(field: Field, structures: list[dict[str, object]]) -> str:
+    values = [_value(path, structures) for path in field.paths]
+    return f"coalesce({', '.join(values)})" if len(values) > 1 else values[0]
+
+
 def _text(field: Field, structures: list[dict[str, object]]) -> list[tuple[str, str]]:
     scalars, containers = [], []
     for path in field.paths:
-        keys = path.split(".")
-        tree = next(i for i, t in enumerate(structures) if _contains(t, keys))
-        value = f"tree_{tree}"
-        for key in keys:
-            value = f"tupleElement({value}, {quoted(key)})"
+        keys, value = path.split("."), _value(path, structures)
         # The engine gives an object as its text. The first character tells nearly always; only then is its type asked for.
         kind = f"JSONType(raw, {', '.join(map(quoted, keys))})"
         is_container = f"(substring(ifNull({value}, ''), 1, 1) IN ('{{', '[') AND {kind} IN ('Object', 'Array'))"

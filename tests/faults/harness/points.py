@@ -64,7 +64,7 @@ POINTS: dict[str, dict[str, Point]] = {
         "before the plan": Point(f"{_OPEN}.extend", "before"),
         "after the plan": Point(f"{_OPEN}.extend", "after"),
         **_INSERT,
-        "before the count": Point("lockgate.landing.piecewise:count_pieces", "before"),
+        "before the count": Point("lockgate.landing.piecewise:count_few", "before"),
         "before it grows": Point(f"{_OPEN}.grow", "before"),
         "in the growth's transaction": Point("lockgate.ledger.open_batches:partitions_where", "before"),
         "after it has grown": Point(f"{_OPEN}.grow", "after"),
@@ -173,7 +173,7 @@ def _arm_answer(here: Callable[[], None]) -> None:
 
     def noted(insert: Any) -> Any:
         def wrapper(warehouse: Any, table: str, *arguments: Any, **named: Any) -> None:
-            _inserting.now = table.endswith("__inbox")
+            _inserting.now = table.endswith(("__inbox", "__few"))
             try:
                 insert(warehouse, table, *arguments, **named)
             finally:

@@ -22,6 +22,7 @@ from lockgate.landing.resume import Resumer
 from lockgate.landing.steps import insert
 from lockgate.ledger.batches import Batch, Batches
 from lockgate.ledger.decisions import Decisions
+from lockgate.names import inbox
 from lockgate.settings import Settings
 
 
@@ -111,4 +112,4 @@ def read_and_insert(stream: Stream, batch: Batch) -> None:
     where = batch.topic_partition
     messages = read_range(consumer, where.topic, where.partition, batch.offsets)
     consumer.close()
-    insert(stream.warehouse, stream.name, [(batch, messages)])
+    insert(stream.warehouse, inbox(stream.name), [(batch, messages)])

@@ -17,11 +17,12 @@ from lockgate.core.offsets import OffsetRange
 from lockgate.landing.generation import BytesGoneError, Writer
 from lockgate.landing.replay import ParserChangedError, Replayer
 from lockgate.landing.steps import insert
-from lockgate.ledger.batches import FencedError
+from lockgate.ledger.batches import FencedError, Landed
 from lockgate.ledger.builds import Builds
+from lockgate.ledger.open_batches import OpenBatches
 from lockgate.ledger.replays import Counted, NothingToReplayError, Replays, ReplayUnderWayError
 from lockgate.ledger.swaps import CannotSwapError, Swaps
-from tests.integration.landing.streams import Stream, event
+from tests.integration.landing.streams import Stream, event, read_and_insert
 
 ALWAYS = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 # Everything that readers see of an event, but for the attempt that brought it.
@@ -105,6 +106,39 @@ def test_what_kafka_has_forgotten_comes_from_staging(stream: Stream) -> None:
         )
     other = stream.replayer().arrived((ALWAYS[0] + timedelta(days=1), ALWAYS[1]))
     assert {part["source"] for part in other.parts} == {"staging"}, "Kafka has as many messages, but not the same"
+
+
+def test_what_a_tail_sent_beyond_its_batch_is_none_of_its_rows(stream: Stream) -> None:
+    """A tail died between its insert and its commit. The next tick landed those messages again, as a batch of its own; the rows
+    that carry the number of the tail's batch behind its end are nobody's: of three messages, one is wrong each time."""
+    stream.land()
+    opened = OpenBatches(stream.postgres, "a tail")
+    where = stream.batches().partitions(stream.name)[0].topic_partition
+    messages = [
+        event(1, amount=1),
+        b"{not json",
+        event(3, amount=3),
+        event(4, amount=4),
+        b"not json",
+        event(6, amount=6),
+    ]
+    stream.produce(messages, partition=0)
+    for first in (0, 3):
+        (piece,) = opened.extend({where: OffsetRange(first, first + 3)})
+        read_and_insert(stream, piece.batch)
+        if first == 0:
+            opened.grow(
+                [Landed(piece.batch, 3, 2, 1, 0, (datetime(2016, 1, 1, tzinfo=UTC),), *(datetime.now(UTC),) * 2)]
+            )
+    stream.land()  # takes over
+    assert (stream.visible(), stream.value("SELECT count() FROM {raw}")) == ((4, 4), 6)
+    before = stream.value(CONTENT)
+    for _ in range(2):
+        done = stream.replayer().arrived(ALWAYS, source="staging")
+        assert sum(part["messages"] for part in done.parts) == 6
+        assert (stream.visible(), stream.value(CONTENT)) == ((4, 4), before)
+    assert stream.value("SELECT count() FROM ledger.quarantine_history WHERE stream = '{name}'") == 0
+    assert stream.prover().last_day().problems == []
 
 
 def test_what_nobody_has_any_more_is_refused_and_stays_as_it_was(stream: Stream) -> None:

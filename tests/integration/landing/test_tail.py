@@ -157,7 +157,7 @@ def test_a_paused_tail_that_wakes_up_shows_nothing(stream: Stream, impatient: Se
     assert_exactly_once(stream, sent[0])
 
 
-@pytest.mark.parametrize("step", ["insert", "count_pieces", "grow", "mirror"])
+@pytest.mark.parametrize("step", ["insert", "count_few", "grow", "mirror"])
 def test_a_step_that_is_done_too_late_shows_nothing(
     stream: Stream, impatient: Settings, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
