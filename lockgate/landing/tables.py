@@ -210,15 +210,18 @@ def _views_of_few(contract: Contract) -> list[tuple[str, str]]:
     """The way of few events: one view, under which what is not plainly right becomes a row that is never live."""
     source, origin = few_inbox(contract.stream), [name for name, _, _ in ORIGIN_COLUMNS]
     steps = ", ".join(f"{expression} AS {alias}" for alias, expression in plainly(contract))
-    taken = ", ".join([*origin, "raw", *(field.value for field in fields(contract)), "right"])
-    lineage = ", ".join(f"if(right, {name}, {REFUSED}) AS {name}" if name == "_generation" else name for name in origin)
+    # No attribute begins with an underscore, so none is taken for these.
+    taken = ", ".join([*origin, "raw AS _message", *(field.value for field in fields(contract)), "right AS _right"])
+    lineage = ", ".join(
+        f"if(_right, {name}, {REFUSED}) AS {name}" if name == "_generation" else name for name in origin
+    )
     landed = ", ".join(f"{expression} AS {name}" for name, expression in columns(contract))
     return [
         (source, f"CREATE TABLE {source} ({_origin(with_codec=False)}, _raw Nullable(String)) ENGINE = Null"),
         (
             f"{source}_land",
             f"CREATE MATERIALIZED VIEW {source}_land TO {staging_raw(contract.stream)} AS SELECT {lineage}, {landed},"
-            f" if(right, raw, '') AS _raw FROM (WITH {steps} SELECT {taken} FROM {source})",
+            f" if(_right, _message, '') AS _raw FROM (WITH {steps} SELECT {taken} FROM {source})",
         ),
     ]
 

@@ -115,6 +115,8 @@ def contract_of_all_types(stream: str, otherwise: str) -> Contract:
     attributes["nested"] = Attribute(
         paths=("n.b", "n", "other.id"), type="String", description="Several places, one in another."
     )
+    for name in ("right", "raw", "text"):  # as the statements call what is theirs
+        attributes[name] = Attribute(paths=(name,), type="String", description="…")
     attributes["needed"] = Attribute(paths=("needed",), type="String", required=True, description="…")
     attributes["bounded"] = Attribute(paths=("bounded",), type="Float64", at_least=0, at_most=10, description="…")
     return Contract(
@@ -138,6 +140,9 @@ def odd_events(contract: Contract, count: int, seed: int) -> list[bytes | None]:
         "id",
         "type",
         "kind",
+        "right",
+        "raw",
+        "text",
         "n",
         "other",
         "needed",
