@@ -76,7 +76,7 @@ class Prepared:
 
     user: str = ""
     roles: tuple[str, ...] = ()
-    settings: frozenset[tuple[str, str]] = frozenset()
+    settings: tuple[tuple[str, str], ...] = ()  # in the order in which they were set: one may be another's other name
 
 
 @dataclass
@@ -297,7 +297,7 @@ class Engine:
     def take(self, user: User, roles: tuple[str, ...], settings: Mapping[str, str]) -> Connection:
         """A connection of `user` with exactly `roles` switched on, and these settings or none. Give it back."""
         plain = Prepared(user.name, roles)
-        wanted = replace(plain, settings=frozenset(settings.items()))
+        wanted = replace(plain, settings=tuple(settings.items()))
         if (connection := self._taken(wanted)) is None and wanted != plain:
             connection = self._taken(plain)
             self._background.submit(self._make_ready, plain)
@@ -320,7 +320,7 @@ class Engine:
 
     def _replace(self, connection: Connection) -> None:
         connection.raw.close()
-        self._make_ready(replace(connection.prepared, settings=frozenset()))
+        self._make_ready(replace(connection.prepared, settings=()))
 
     def _make_ready(self, plain: Prepared) -> None:
         with self._lock:
@@ -339,8 +339,8 @@ class Engine:
             kept.append(connection)
             self._ready.move_to_end(connection.prepared)
             unused = self._ready.popitem(last=False)[1] if len(self._ready) > _MOST_SETTINGS else ()
-        for other in unused:
-            self._background.submit(other.raw.close)
+            for other in unused:  # while nobody else can say that all is closed
+                self._background.submit(other.raw.close)
         return True
 
     def end(self, connection: Connection) -> bool:

@@ -81,20 +81,24 @@ class Lease:
             statements.append(set_role(roles))
         if pairs:
             statements.append(_set(pairs))
-        if statements:
-            self.unchanged = not (borrowed or request.database or "profile" in settings)  # that one changes others
+        self.unchanged = self.unchanged and not statements
         try:
             if statements:
                 self.connection.run("; ".join(marks.OWN + statement for statement in statements))
         except WarehouseError:
-            self.unchanged = False
             if self.home is not None:  # a setting was refused after the database had been changed
                 self.connection.run(f"{marks.OWN}{use(self.home)}; {marks.OWN}{set_role(self.roles)}")
                 self.home = None
             raise
         self.applied, self.roles = settings, roles
-        if not borrowed:
-            self.connection.prepared = replace(self.connection.prepared, settings=frozenset(settings.items()))
+        if (
+            not borrowed
+            and self.home is None
+            and request.database in (None, _FIRST_DATABASE)
+            and "profile" not in settings
+        ):
+            self.connection.prepared = replace(self.connection.prepared, settings=tuple(settings.items()))
+            self.unchanged = True  # since then
 
     def _read_only(self, request: Request) -> int:
         """`readonly` of the URL, or the session's. Not given to the engine: under 1 nothing could be set again, also not who
