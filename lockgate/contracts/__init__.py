@@ -54,6 +54,16 @@ class Located(_Model):
 
     paths: tuple[Path_, ...] = Field(min_length=1)
 
+    @field_validator("paths")
+    @classmethod
+    def keys_can_be_read(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
+        for path in paths:
+            if "null" in path.split("."):
+                raise ValueError(
+                    f"{path!r}: a key that is called 'null' cannot be read, ClickHouse keeps the name for itself"
+                )
+        return paths
+
 
 class Identity(Located):
     """What makes two messages the same event. Events without it are identified by a hash of their content, or refused."""

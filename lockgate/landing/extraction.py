@@ -131,14 +131,14 @@ def reason(contract: Contract) -> str:
             cases.append((f"isNull({field.text})", quoted(f"missing:{field.name}")))
         if field.bounded:
             cases.append((field.out_of_range, quoted(f"out_of_range:{field.name}")))
-    cases.append((f"value_event_at < {_EARLIEST}", "'before_1970'"))
-    cases.append((f"value_event_at > {_latest(contract)}", "'far_future'"))
+    cases.append((f"_value_event_at < {_EARLIEST}", "'before_1970'"))
+    cases.append((f"_value_event_at > {_latest(contract)}", "'far_future'"))
     return f"multiIf({', '.join(f'{condition}, {reason}' for condition, reason in cases)}, '')"
 
 
 def timely(contract: Contract) -> str:
     """The condition that an event is from neither too early nor too late a time; over the same columns."""
-    return f"value_event_at BETWEEN {_EARLIEST} AND {_latest(contract)}"
+    return f"_value_event_at BETWEEN {_EARLIEST} AND {_latest(contract)}"
 
 
 def _latest(contract: Contract) -> str:
@@ -151,13 +151,13 @@ def detail(contract: Contract) -> str:
     for field in fields(contract):
         meant = quoted(f"{field.name} is meant as {field.type}: ")
         said = f"concat({meant}, substring(ifNull({field.text}, 'an object or array'), 1, 200))"
-        cases.append(f"reason = {quoted(f'wrong_type:{field.name}')}, {said}")
+        cases.append(f"_reason = {quoted(f'wrong_type:{field.name}')}, {said}")
         if field.bounded:
             bounds = " to ".join("any" if b is None else f"{b:f}" for b in (field.at_least, field.at_most))
             said = f"concat({quoted(f'{field.name} lies outside of {bounds}: ')}, toString({field.value}))"
-            cases.append(f"reason = {quoted(f'out_of_range:{field.name}')}, {said}")
-    cases.append(f"reason = 'oversized', concat(toString(length({RAW})), ' bytes')")
-    cases.append("reason IN ('far_future', 'before_1970'), concat('event time ', toString(value_event_at))")
+            cases.append(f"_reason = {quoted(f'out_of_range:{field.name}')}, {said}")
+    cases.append(f"_reason = 'oversized', concat(toString(length({RAW})), ' bytes')")
+    cases.append("_reason IN ('far_future', 'before_1970'), concat('event time ', toString(_value_event_at))")
     cases += [f"{condition}, {said}" for condition, said in decoder_of(contract).fault_details()]
     return f"multiIf({', '.join(cases)}, '')"
 

@@ -14,7 +14,10 @@ RAW = "ifNull(_raw, '')"  # a message's bytes; one without any counts as one of 
 
 @dataclass(frozen=True)
 class Field:
-    """One field of an event on its way to a column."""
+    """One field of an event on its way to a column.
+
+    The aliases below begin with an underscore, as no attribute does: an attribute that is called like one would take its place.
+    """
 
     name: str  # the column
     paths: tuple[str, ...]
@@ -31,17 +34,17 @@ class Field:
     @property
     def text(self) -> str:
         """The alias of its text in the extraction."""
-        return f"text_{self.name}"
+        return f"_text_{self.name}"
 
     @property
     def container(self) -> str:
         """The alias of whether an object or array stands where a scalar was meant."""
-        return f"container_{self.name}"
+        return f"_container_{self.name}"
 
     @property
     def value(self) -> str:
         """The alias of the text converted to the column's type; NULL where it does not fit."""
-        return f"value_{self.name}"
+        return f"_value_{self.name}"
 
     @property
     def wrong_type(self) -> str:

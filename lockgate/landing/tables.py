@@ -36,7 +36,8 @@ from lockgate.names import (
 )
 
 # How the engine writes what `_expiry` says: the whole of it, and its seconds.
-_EXPIRY = re.compile(r"TTL (toDateTime\(\w+\) \+ toIntervalSecond\((\d+)\))")
+_EXPIRY = re.compile(r"(?:TTL|,) (toDateTime\(\w+\) \+ toIntervalSecond\((\d+)\)(?: WHERE _generation = \d+)?)")
+_REFUSED_FOR = timedelta(hours=1)  # a row that stands for a refused event is of no use once its piece is committed
 
 # (name, type, codec) of what every landed row says about where it came from.
 ORIGIN_COLUMNS = (
@@ -157,8 +158,12 @@ CREATE TABLE IF NOT EXISTS {staging_raw(contract.stream)} (
 ) ENGINE = MergeTree
 PARTITION BY toDate(_kafka_timestamp)
 ORDER BY (toStartOfHour(event_at), _topic_id, _partition, _offset)
-TTL {_expiry(keep.rows)}
+TTL {", ".join(_row_expiries(keep))}
 """
+
+
+def _row_expiries(keep: Retention) -> list[str]:
+    return [_expiry(keep.rows), f"{_expiry(_REFUSED_FOR)} WHERE _generation = {REFUSED}"]
 
 
 def _extra_column(keep: Retention) -> str:
@@ -183,24 +188,24 @@ def landing_views(contract: Contract) -> list[tuple[str, str]]:
     return [
         (source, f"CREATE TABLE {source} ({carried}) ENGINE = Null"),
         (parsed, f"CREATE TABLE {parsed} ({carried}, {declared}) ENGINE = Null"),
-        (judged, f"CREATE TABLE {judged} ({carried}, {declared}, reason String) ENGINE = Null"),
+        (judged, f"CREATE TABLE {judged} ({carried}, {declared}, _reason String) ENGINE = Null"),
         (
             f"{source}_parse",
             f"CREATE MATERIALIZED VIEW {source}_parse TO {parsed} AS WITH {steps} SELECT {origin}, _raw, {named} FROM {source}",
         ),
         (
             f"{source}_judge",
-            f"CREATE MATERIALIZED VIEW {source}_judge TO {judged} AS SELECT *, {reason(contract)} AS reason FROM {parsed}",
+            f"CREATE MATERIALIZED VIEW {source}_judge TO {judged} AS SELECT *, {reason(contract)} AS _reason FROM {parsed}",
         ),
         (
             f"{source}_land",
             f"CREATE MATERIALIZED VIEW {source}_land TO {staging_raw(stream)} AS SELECT {origin}, {landed},"
-            f" ifNull(_raw, '') AS _raw FROM {judged} WHERE reason = ''",
+            f" ifNull(_raw, '') AS _raw FROM {judged} WHERE _reason = ''",
         ),
         (
             f"{source}_quarantine",
             f"CREATE MATERIALIZED VIEW {source}_quarantine TO {QUARANTINE} AS SELECT '{stream}' AS stream, {origin},"
-            f" reason, {detail(contract)} AS detail, _raw FROM {judged} WHERE reason != ''",
+            f" _reason AS reason, {detail(contract)} AS detail, _raw FROM {judged} WHERE _reason != ''",
         ),
         *_views_of_few(contract),
     ]
@@ -295,16 +300,15 @@ def _made_with(warehouse: Warehouse, table: str) -> str:
     )
 
 
-def _follow_retention(warehouse: Warehouse, table: str, columns: Sequence[str], rows: timedelta) -> None:
+def _follow_retention(warehouse: Warehouse, table: str, columns: Sequence[str], rows: Sequence[str]) -> None:
     """Give a table that exists the expiries that it would be made with today; does nothing where it has them."""
     made_with = _made_with(warehouse, table)
-    wanted = [*columns, f"TTL {_expiry(rows)}"]
     have = [expiry for expiry, _ in _EXPIRY.findall(made_with)]
-    if have != [w.partition("TTL ")[2] for w in wanted]:
+    if have != [*(column.partition("TTL ")[2] for column in columns), *rows]:
         changes = [f"MODIFY COLUMN {column}" for column in columns]
         if re.search(r"`_raw` String CODEC\(ZSTD\(1\)\) TTL", made_with):  # as tables were made before
             changes.append("MODIFY COLUMN _raw REMOVE TTL")
-        changes.append(f"MODIFY {wanted[-1]}")  # last: what follows a comma behind it would be one more TTL
+        changes.append(f"MODIFY TTL {', '.join(rows)}")  # last: what follows a comma behind it would be one more TTL
         warehouse.command(f"ALTER TABLE {table} {', '.join(changes)}")
 
 
@@ -323,7 +327,7 @@ def _follow_quarantines_retention(warehouse: Warehouse, contracts: Sequence[Cont
     if unknown:
         kept = [timedelta(seconds=int(seconds)) for _, seconds in _EXPIRY.findall(_made_with(warehouse, QUARANTINE))]
         longest = max(longest, *kept)
-    _follow_retention(warehouse, QUARANTINE, (), longest)
+    _follow_retention(warehouse, QUARANTINE, (), [_expiry(longest)])
 
 
 def _ensure_stream(warehouse: Warehouse, contract: Contract, digest: str) -> None:
@@ -340,7 +344,7 @@ def _ensure_stream(warehouse: Warehouse, contract: Contract, digest: str) -> Non
     warehouse.command(staging_view(contract))
     follow_views(warehouse, staging(contract.stream))
     keep = contract.retention
-    _follow_retention(warehouse, table, [_extra_column(keep)], keep.rows)
+    _follow_retention(warehouse, table, [_extra_column(keep)], _row_expiries(keep))
     views = landing_views(contract)
     for name, _ in reversed(views):
         warehouse.command(f"DROP TABLE IF EXISTS {name} SYNC")

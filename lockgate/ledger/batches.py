@@ -18,7 +18,7 @@ from psycopg import Connection
 
 from lockgate.clients.postgres import Postgres
 from lockgate.core.offsets import LastMessage, OffsetRange, TopicPartition, cut
-from lockgate.ledger.rows import Row, execute_each, one_row
+from lockgate.ledger.rows import Row, execute_each, insert_rows, one_row
 from lockgate.ledger.topics import Topics, stop, topic_partition_of
 from lockgate.ledger.watermark import advance
 
@@ -263,11 +263,7 @@ class Batches(Topics):
         )
         if done.rowcount != 1:
             raise FencedError(f"batch {one.batch.batch_id} was taken over before it could be committed")
-        execute_each(
-            connection,
-            "INSERT INTO batch_hour (batch_id, hour) VALUES (%s, %s)",
-            [(one.batch.batch_id, hour) for hour in one.hours],
-        )
+        insert_rows(connection, "batch_hour", "batch_id, hour", [(one.batch.batch_id, hour) for hour in one.hours])
 
     def held_back(self, numbers: Sequence[int]) -> list[HeldBack]:
         """The offsets and counts of batches, those that follow each other as one."""

@@ -16,7 +16,7 @@ from lockgate.clients.postgres import Postgres
 from lockgate.core.offsets import OffsetRange, TopicPartition
 from lockgate.core.proofs import BatchProof
 from lockgate.ledger.discards import OvertakenError
-from lockgate.ledger.rows import Row, execute_each, one_row
+from lockgate.ledger.rows import Row, insert_rows, one_row
 from lockgate.ledger.sealing import seal
 from lockgate.ledger.watermark import advance
 
@@ -99,9 +99,10 @@ class Decisions:
             )
             if taken.rowcount != 1:
                 raise OvertakenError(f"batch {claim.batch_id} is not what it was any more: look again")
-            execute_each(
+            insert_rows(
                 connection,
-                "INSERT INTO decision_range (decision_id, first_offset, end_offset) VALUES (%s, %s, %s)",
+                "decision_range",
+                "decision_id, first_offset, end_offset",
                 [(decision, one.first, one.end) for one in missing],
             )
 

@@ -15,7 +15,7 @@ from lockgate.clients.postgres import Postgres
 from lockgate.core.generations import Stretch, overlaid
 from lockgate.core.offsets import OffsetRange
 from lockgate.ledger.replays import Replay, replays_where
-from lockgate.ledger.rows import Row, execute_each, one_row
+from lockgate.ledger.rows import Row, insert_rows, one_row
 from lockgate.ledger.watermark import touch
 
 
@@ -168,9 +168,10 @@ def _replace(connection: Connection[Row], replay: Replay, piece: Row) -> None:
     expected = sum(b["messages"] for b in old)
     if covered != piece["end_offset"] - piece["first_offset"] or expected != piece["messages"]:
         raise CannotSwapError(f"{what}: {piece['messages']} messages are to replace {expected}")
-    execute_each(
+    insert_rows(
         connection,
-        "INSERT INTO replaced_batch (batch_id, replay_id, new_batch, generation, as_it_was) VALUES (%s, %s, %s, %s, %s)",
+        "replaced_batch",
+        "batch_id, replay_id, new_batch, generation, as_it_was",
         [(b["batch_id"], replay.replay_id, piece["batch_id"], b["generation"], Jsonb(b["as_it_was"])) for b in old],
     )
     begun = [b["oldest_at"] for b in old if b["oldest_at"]]

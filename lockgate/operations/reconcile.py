@@ -18,13 +18,16 @@ from lockgate.operations.platform import Platform
 from lockgate.operations.tick import marts_of
 from lockgate.reconciliation.run import reconcile
 
+# The old warehouse is asked within one transaction, which locks nothing, while ours is measured in between.
+_IDLE_SECONDS = 3600.0
+
 
 def reconcile_now(platform: Platform, since: datetime | None = None) -> Verdict:
     """Hold the pairs of `settings.recon_pairs` against each other, judge, and write the report.
 
     `since`: nothing before it is compared. Raises PairsError, ReconciliationError or a client's error: then there is no verdict.
     """
-    with Postgres(platform.settings.postgres(LEGACY_DATABASE)) as legacy:
+    with Postgres(platform.settings.postgres(LEGACY_DATABASE), idle_seconds=_IDLE_SECONDS) as legacy:
         return reconcile(
             platform.settings,
             platform.warehouse,

@@ -51,6 +51,10 @@ def test_durations_and_types_are_understood(tmp_path: Path) -> None:
         ({"attributes": {"event_id": {"paths": ["a"], "type": "String", "description": "."}}}, "the platform's own"),
         ({"attributes": {"_x": {"paths": ["a"], "type": "String", "description": "."}}}, "the platform's own"),
         ({"attributes": {"A b": {"paths": ["a"], "type": "String", "description": "."}}}, "lower-case"),
+        (
+            {"attributes": {"a": {"paths": ["b.null"], "type": "String", "description": "."}}},
+            "'b.null': a key that is called",
+        ),
         ({"attributes": {"a": {"paths": ["a'); DROP"], "type": "String", "description": "."}}}, "paths"),
         ({"event_time": {"paths": ["at"], "max_ahead": "soon", "lateness": "1m"}}, "not a duration such as"),
         ({"partitions": 0}, "partitions"),

@@ -63,7 +63,7 @@ class Decoder(Protocol):
         ...
 
     def fault_details(self) -> list[tuple[str, str]]:
-        """(condition over `reason`, what a person needs beside it)."""
+        """(condition over `_reason`, what a person needs beside it)."""
         ...
 
 

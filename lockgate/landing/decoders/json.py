@@ -60,7 +60,7 @@ class JsonDecoder:
 
     def fault_details(self) -> list[tuple[str, str]]:
         begins = f"toValidUTF8(substring({RAW}, 1, 100))"
-        return [("reason IN ('not_json', 'not_an_object')", f"concat('begins: ', {begins})")]
+        return [("_reason IN ('not_json', 'not_an_object')", f"concat('begins: ', {begins})")]
 
 
 def trees(paths: Iterable[str]) -> list[dict[str, object]]:

@@ -17,12 +17,25 @@ from lockgate.landing import piecewise, steps
 from lockgate.landing.encoding import SCHEMA
 from lockgate.landing.live_rows import REFUSED
 from lockgate.landing.tables import ensure_tables
-from lockgate.names import QUARANTINE, few_inbox, inbox, staging_raw
+from lockgate.names import QUARANTINE, few_inbox, inbox, staging, staging_raw
 from tests.integration.landing.streams import Stream, event
 from tests.integration.landing.tails import settings_with_contract, tailing, until
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 FEW, ORDINARY = 1, 2  # batches
+# Attributes that are called as the statements call, or called, what is theirs.
+OUR_WORDS = (
+    "right",
+    "raw",
+    "text",
+    "reason",
+    "detail",
+    "is_object",
+    "tree_0",
+    "value_event_at",
+    "value_event_id",
+    "text_type",
+)
 
 # What a producer may send where a scalar is meant, from what is right to what is none, and odd ways between.
 _SCALARS: tuple[Any, ...] = (
@@ -115,7 +128,7 @@ def contract_of_all_types(stream: str, otherwise: str) -> Contract:
     attributes["nested"] = Attribute(
         paths=("n.b", "n", "other.id"), type="String", description="Several places, one in another."
     )
-    for name in ("right", "raw", "text"):  # as the statements call what is theirs
+    for name in OUR_WORDS:
         attributes[name] = Attribute(paths=(name,), type="String", description="…")
     attributes["needed"] = Attribute(paths=("needed",), type="String", required=True, description="…")
     attributes["bounded"] = Attribute(paths=("bounded",), type="Float64", at_least=0, at_most=10, description="…")
@@ -140,9 +153,7 @@ def odd_events(contract: Contract, count: int, seed: int) -> list[bytes | None]:
         "id",
         "type",
         "kind",
-        "right",
-        "raw",
-        "text",
+        *OUR_WORDS,
         "n",
         "other",
         "needed",
@@ -197,6 +208,38 @@ def rows(stream: Stream, contract: Contract, batch: int) -> dict[int, str]:
     )
     assert len(dict(found)) == len(found)
     return dict(found)
+
+
+def test_attributes_may_be_called_as_the_statements_call_what_is_theirs(stream: Stream) -> None:
+    contract = contract_of_all_types(stream.name, "quarantine")
+    said = {name: f"said of {name}" for name in OUR_WORDS}
+    one = {"id": "e1", "type": "t", "at": "2016-01-01T01:02:03Z", "needed": "n", **said}
+    insert_both_ways(stream, contract, [json.dumps(one).encode(), json.dumps(one | {"a1": "no number"}).encode()])
+    landed = stream.warehouse.dicts(f"SELECT * FROM {staging_raw(stream.name)} WHERE _offset = 0")
+    for row in landed:
+        assert {name: row[name] for name in OUR_WORDS} == said
+        assert (row["event_id"], row["event_kind"], str(row["event_at"])[:19]) == ("e1", "t", "2016-01-01 01:02:03")
+    assert {row["_batch"] for row in landed} == {FEW, ORDINARY}
+    refused = f"SELECT reason, detail FROM {QUARANTINE} WHERE stream = '{stream.name}'"
+    assert stream.warehouse.rows(refused) == [("wrong_type:a1", "a1 is meant as Int64: no number")]
+
+
+def test_what_stands_for_refused_events_is_let_go_of(stream: Stream) -> None:
+    """Also by a table that was made before there was any such row."""
+    contract = contract_of_all_types(stream.name, "quarantine")
+    insert_both_ways(stream, contract, [b"no event"])
+    table = staging_raw(stream.name)
+    stream.warehouse.command(f"ALTER TABLE {table} MODIFY TTL toDateTime(_landed_at) + toIntervalSecond(86400)")
+    stream.warehouse.command(f"ALTER TABLE {staging(stream.name)} MODIFY COMMENT ''")  # else nothing is looked after
+    ensure_tables(stream.warehouse, [contract])
+    made_with = stream.warehouse.value(f"SHOW CREATE TABLE {table}")
+    assert f"toIntervalSecond(3600) WHERE _generation = {REFUSED}" in made_with
+    assert stream.value("SELECT count() FROM {raw}") == 1
+    stream.warehouse.command(
+        f"ALTER TABLE {table} UPDATE _landed_at = now() - INTERVAL 2 HOUR WHERE true SETTINGS mutations_sync = 2"
+    )
+    stream.warehouse.command(f"OPTIMIZE TABLE {table} FINAL")
+    assert stream.value("SELECT count() FROM {raw}") == 0
 
 
 @pytest.mark.parametrize("otherwise", ["quarantine", "content_hash"])

@@ -35,9 +35,11 @@ def land(engine: Any, contract: Contract, raw: str | bytes | None) -> dict[str, 
     steps = ", ".join(f"{expression} AS {alias}" for alias, expression in extracted(contract))
     names = ", ".join(alias for alias, _ in extracted(contract))
     first = f"WITH {steps} SELECT _raw, _kafka_timestamp, {names} FROM ({event})"
-    judged = f"SELECT *, {reason(contract)} AS reason FROM ({first})"
+    judged = f"SELECT *, {reason(contract)} AS _reason FROM ({first})"
     landed = ", ".join(f"{expression} AS {name}" for name, expression in columns(contract))
-    landing = f"SELECT reason, {detail(contract)} AS detail, {landed}, ifNull(_raw, '') AS _raw FROM ({judged})"
+    landing = (
+        f"SELECT _reason AS reason, {detail(contract)} AS detail, {landed}, ifNull(_raw, '') AS _raw FROM ({judged})"
+    )
     sql = f"SELECT * EXCEPT _raw, {extra(contract)} AS _extra FROM ({landing})"
     row: dict[str, Any] = json.loads(str(engine.query(sql, "JSONEachRow")), parse_float=Decimal)
     return row
