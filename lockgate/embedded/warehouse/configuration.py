@@ -34,6 +34,7 @@ _CONFIG = """<clickhouse>
   <timezone>UTC</timezone>
   <macros><lockgate_opened>{opened}</lockgate_opened></macros>
   <max_server_memory_usage>{memory_bytes}</max_server_memory_usage>
+  <os_threads_nice_value_merge_mutate>10</os_threads_nice_value_merge_mutate>
   <access_control_improvements>
     <select_from_system_db_requires_grant>false</select_from_system_db_requires_grant>
     <table_engines_require_grant>true</table_engines_require_grant>
@@ -41,7 +42,7 @@ _CONFIG = """<clickhouse>
   <query_log>
     <database>system</database><table>{query_log}</table>
     <partition_by>event_date</partition_by><ttl>event_date + INTERVAL 3 DAY DELETE</ttl>
-    <flush_interval_milliseconds>1000</flush_interval_milliseconds>
+    <flush_interval_milliseconds>7500</flush_interval_milliseconds>
   </query_log>
 </clickhouse>
 """
