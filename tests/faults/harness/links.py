@@ -107,5 +107,14 @@ class Links:
         self._loop.call_soon_threadsafe(function)
 
     def close(self) -> None:
+        """Nothing is left under way: a coroutine that is collected later prints a traceback amid whatever runs then."""
+        asyncio.run_coroutine_threadsafe(self._end_all(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
+        self._loop.close()
+
+    async def _end_all(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
