@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,8 @@ class Contender:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._write("end")
+        with suppress(BrokenPipeError):  # one that has answered ends by itself
+            self._write("end")
         self._process.wait(60)
 
 
