@@ -42,7 +42,7 @@ _CONFIG = """<clickhouse>
   <query_log>
     <database>system</database><table>{query_log}</table>
     <partition_by>event_date</partition_by><ttl>event_date + INTERVAL 3 DAY DELETE</ttl>
-    <flush_interval_milliseconds>7500</flush_interval_milliseconds>
+    <flush_interval_milliseconds>1000</flush_interval_milliseconds>
   </query_log>
 </clickhouse>
 """
