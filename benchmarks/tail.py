@@ -226,9 +226,11 @@ def _at(ordered: list[float], share: float) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rates", type=int, nargs="+", default=[2_000, 20_000], help="events a second")
-    parser.add_argument("--seconds", type=float, default=64, help="of each; the first and the last two are left out")
+    parser.add_argument("--seconds", type=float, default=64, help="of each; the first 20 and the last two are left out")
     parser.add_argument("--json", type=Path, help="also write the figures there")
     options = parser.parse_args()
+    if options.seconds <= _WARM_SECONDS + 2:
+        parser.error(f"--seconds: more than {_WARM_SECONDS + 2:g}, of which the first {_WARM_SECONDS:g} are left out")
     figures = []
     with own_stack({STREAM: _CONTRACT}) as settings:
         print(f"events of {len(event(0))} B, {PARTITIONS} partitions, {os.cpu_count()} cores; load before: {_load()}")

@@ -39,7 +39,7 @@ class Few:
 
 def count_few(warehouse: Warehouse, stream: str, pieces: Sequence[Batch], arrived: tuple[int, int]) -> dict[int, Few]:
     """Batch number → what is stored of these offsets of batches that are open, once they were inserted as few. Asks `staging_raw`
-    alone: half the cost of `count_pieces`. Raises nothing of its own; a piece without a row is there with zeros."""
+    alone: half the cost of `count_pieces`. A piece without a row is there with zeros."""
     rows = warehouse.rows(
         f"""
         WITH _generation != {REFUSED} AS there

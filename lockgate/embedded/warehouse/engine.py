@@ -42,9 +42,8 @@ _ACCOUNTS = "accounts.json"  # users and roles made with SQL
 _MOST_REOPENED = 200  # each time chdb keeps 9 MB, 5 threads and 13 files of the engine that was closed
 _READY_PER_USER = 4  # connections kept open in advance for each user, and set of roles, that has asked
 _MOST_READY = 16  # of those that came back unchanged
-_MOST_SETTINGS = (
-    64  # sets of user, roles and settings that connections are kept ready for; the one unused for longest goes
-)
+# Sets of user, roles and settings that connections are kept ready for; the one unused for longest goes.
+_MOST_SETTINGS = 64
 
 # What a closed engine takes with it, beyond what is a session's (`sessions`).
 _WOULD_BE_LOST = """

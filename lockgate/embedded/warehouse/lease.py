@@ -34,9 +34,8 @@ class Lease:
     connection: Connection
     user: User
     roles: tuple[str, ...]  # those that are on now
-    applied: dict[str, str] = field(
-        default_factory=dict
-    )  # settings of the last request, or that the connection came with
+    # settings of the last request, or that the connection came with
+    applied: dict[str, str] = field(default_factory=dict)
     before: dict[str, str] = field(default_factory=dict)  # their values without a request's
     home: str | None = None  # the session's own database while a request has another
     lasting: bool = False  # a session's
@@ -91,12 +90,8 @@ class Lease:
                 self.home = None
             raise
         self.applied, self.roles = settings, roles
-        if (
-            not borrowed
-            and self.home is None
-            and request.database in (None, _FIRST_DATABASE)
-            and "profile" not in settings
-        ):
+        # `profile` changes other settings, too.
+        if not borrowed and request.database in (None, _FIRST_DATABASE) and "profile" not in settings:
             self.connection.prepared = replace(self.connection.prepared, settings=tuple(settings.items()))
             self.unchanged = True  # since then
 
