@@ -5,12 +5,14 @@ from __future__ import annotations
 from itertools import pairwise
 from uuid import UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lockgate.core.offsets import OffsetRange, TopicPartition
-from lockgate.landing.work import packed
-from lockgate.ledger.batches import Batch
+from lockgate.landing.work import ALONE, Held, Target, Work, packed
+from lockgate.ledger.batches import Batch, Batches
+from lockgate.ledger.topics import PartitionState
 
 TOPIC = UUID(int=1)
 
@@ -21,6 +23,36 @@ def batch(number: int, partition: int, offsets: int) -> Batch:
 
 def numbers(*batches: Batch, rows: int = 100) -> list[tuple[int, ...]]:
     return [tuple(b.batch_id for b in load) for load in packed(batches, rows)]
+
+
+def work(sizes: list[int], orphans: list[Batch], rows: int = 100) -> Work:
+    """Partitions with so many offsets left; nothing of it is handed out, so the ledger is not asked."""
+    targets = []
+    for partition, size in enumerate(sizes):
+        state = PartitionState(TopicPartition(1, TOPIC, "t", partition, TOPIC), 0, 0, (), 0, None, None)
+        targets.append(Target(state, OffsetRange(0, size)))
+    return Work(Batches.__new__(Batches), Held(), targets, orphans, rows)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "orphans", "loads"),
+    [
+        ([], [], 0),
+        ([10, 20, 30], [], 1),
+        ([100, 250], [], 4),
+        ([50] * 16, [], 8),  # many partitions of which none fills a batch keep several workers busy, too
+        ([1], [batch(1, 5, 60), batch(2, 6, 60)], 3),
+    ],
+)
+def test_how_many_loads_there_are(sizes: list[int], orphans: list[Batch], loads: int) -> None:
+    """No more workers than these are begun."""
+    assert work(sizes, orphans).loads == loads
+
+
+def test_what_is_large_enough_goes_alone() -> None:
+    """Together, the engine would have to sort them."""
+    assert numbers(batch(1, 0, ALONE), batch(2, 1, 10), batch(3, 2, ALONE - 1), rows=10 * ALONE) == [(1,), (2, 3)]
+    assert work([2 * ALONE, ALONE, ALONE - 1, 10], [], rows=10 * ALONE).loads == 3
 
 
 def test_small_batches_of_different_partitions_go_together() -> None:
