@@ -96,7 +96,7 @@ class Work:
         `here`: what the worker has read last. It goes on there if it can, because it has fetched ahead.
         """
         with self._lock:
-            if here:
+            if here and self._workers[here]:  # what others had left behind is not counted
                 self._workers[here] -= 1
             if self._orphans:
                 return [self._orphans.popleft()]
@@ -124,9 +124,10 @@ class Work:
         wanted: list[Wanted] = []
         for where in order:
             left = self._left[where]
-            if len(left) >= min(self._rows, ALONE) and not wanted:
+            alone = len(left) >= min(self._rows, ALONE)
+            if alone and not wanted:
                 return [Wanted(where, left.end, self._rows * BATCHES_A_STRETCH)]
-            if len(left) <= room:
+            if len(left) <= room and not alone:
                 wanted.append(Wanted(where, left.end, len(left)))
                 room -= len(left)
         return wanted

@@ -95,7 +95,7 @@ class Batches(Topics):
         """
         batches = []
         with self._postgres.transaction() as connection:
-            for where, end, most in wanted:
+            for where, end, most in sorted(wanted):  # in one order, or two who claim the same could wait for each other
                 key = (where.topic_no, where.partition)
                 row = connection.execute(
                     "SELECT planned_end FROM topic_partition WHERE topic_no = %s AND partition = %s AND planned_end < %s"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections import Counter
+from collections.abc import Iterable
+from itertools import count, pairwise
 from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockgate.core.offsets import OffsetRange, TopicPartition
+from lockgate.core.offsets import OffsetRange, TopicPartition, cut
 from lockgate.landing.work import ALONE, Held, Target, Work, packed
-from lockgate.ledger.batches import Batch, Batches
+from lockgate.ledger.batches import Batch, Batches, Wanted
 from lockgate.ledger.topics import PartitionState
 
 TOPIC = UUID(int=1)
@@ -25,13 +27,13 @@ def numbers(*batches: Batch, rows: int = 100) -> list[tuple[int, ...]]:
     return [tuple(b.batch_id for b in load) for load in packed(batches, rows)]
 
 
-def work(sizes: list[int], orphans: list[Batch], rows: int = 100) -> Work:
-    """Partitions with so many offsets left; nothing of it is handed out, so the ledger is not asked."""
+def work(sizes: list[int], orphans: list[Batch], rows: int = 100, ledger: Batches | None = None) -> Work:
+    """Partitions with so many offsets left. Without a ledger nothing may be taken."""
     targets = []
     for partition, size in enumerate(sizes):
         state = PartitionState(TopicPartition(1, TOPIC, "t", partition, TOPIC), 0, 0, (), 0, None, None)
         targets.append(Target(state, OffsetRange(0, size)))
-    return Work(Batches.__new__(Batches), Held(), targets, orphans, rows)
+    return Work(ledger or Batches.__new__(Batches), Held(), targets, orphans, rows)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +49,34 @@ def work(sizes: list[int], orphans: list[Batch], rows: int = 100) -> Work:
 def test_how_many_loads_there_are(sizes: list[int], orphans: list[Batch], loads: int) -> None:
     """No more workers than these are begun."""
     assert work(sizes, orphans).loads == loads
+
+
+class Ledger(Batches):
+    """Gives whatever is wanted, as the ledger does while nobody else asks."""
+
+    def __init__(self) -> None:
+        self.planned: Counter[TopicPartition] = Counter()
+        self.numbers = count(1)
+
+    def claim(self, wanted: Iterable[Wanted], batch_rows: int) -> list[Batch]:
+        claimed = []
+        for where, end, most in wanted:
+            free = OffsetRange(self.planned[where], min(self.planned[where] + most, end))
+            self.planned[where] = free.end
+            claimed += [Batch(next(self.numbers), where, offsets, 0, 1) for offsets in cut(free, batch_rows)]
+        return claimed
+
+
+def test_each_worker_takes_one_partition_that_is_large_enough_and_the_small_ones_together() -> None:
+    """Also after a stretch whose rest is small: what is large is left for whoever comes next."""
+    sizes = [2_010_000, ALONE, 10, ALONE, 20]
+    handed_out = work(sizes, [], rows=250_000, ledger=Ledger())
+    stretches, here = [], None
+    while loads := handed_out.take(here):
+        here = loads[-1][-1].topic_partition
+        stretches.append([[(b.topic_partition.partition, len(b.offsets)) for b in load] for load in loads])
+    full = [[(0, 250_000)]] * 4
+    assert stretches == [full, full, [[(0, 10_000), (4, 20), (2, 10)]], [[(1, ALONE)]], [[(3, ALONE)]]]
 
 
 def test_what_is_large_enough_goes_alone() -> None:
