@@ -323,11 +323,8 @@ def test_another_retention_is_followed_by_a_table_that_exists(stream: Stream) ->
         "SELECT create_table_query FROM system.tables WHERE database = 'staging_raw' AND name = '{name}'"
     )
     expiries = [int(seconds) // 86_400 for seconds in re.findall(r"toIntervalSecond\((\d+)\)", made)]
-    assert expiries == [
-        77,
-        5000,
-        0,
-    ]  # of what no column holds, of the row, of one that stands for a refused event (an hour)
+    # of what no column holds, of the row, of one that stands for a refused event (an hour)
+    assert expiries == [77, 5000, 0]
 
 
 def test_the_quarantine_keeps_what_a_stream_wants_whose_contract_cannot_be_read(stream: Stream) -> None:

@@ -27,13 +27,13 @@ def numbers(*batches: Batch, rows: int = 100) -> list[tuple[int, ...]]:
     return [tuple(b.batch_id for b in load) for load in packed(batches, rows)]
 
 
-def work(sizes: list[int], orphans: list[Batch], rows: int = 100, ledger: Batches | None = None) -> Work:
-    """Partitions with so many offsets left. Without a ledger nothing may be taken."""
+def work(sizes: list[int], orphans: list[Batch], rows: int = 100) -> Work:
+    """Partitions with so many offsets left."""
     targets = []
     for partition, size in enumerate(sizes):
         state = PartitionState(TopicPartition(1, TOPIC, "t", partition, TOPIC), 0, 0, (), 0, None, None)
         targets.append(Target(state, OffsetRange(0, size)))
-    return Work(ledger or Batches.__new__(Batches), Held(), targets, orphans, rows)
+    return Work(Ledger(), Held(), targets, orphans, rows)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ class Ledger(Batches):
 def test_each_worker_takes_one_partition_that_is_large_enough_and_the_small_ones_together() -> None:
     """Also after a stretch whose rest is small: what is large is left for whoever comes next."""
     sizes = [2_010_000, ALONE, 10, ALONE, 20]
-    handed_out = work(sizes, [], rows=250_000, ledger=Ledger())
+    handed_out = work(sizes, [], rows=250_000)
     stretches, here = [], None
     while loads := handed_out.take(here):
         here = loads[-1][-1].topic_partition
