@@ -145,9 +145,8 @@ class _Worker:
                     self._loads.extend(self._pipeline.work.take(here))
                     if not self._loads:
                         return
-                load = self._loads.popleft()
-                here = load[-1].topic_partition
-                self._land(load)
+                    here = self._loads[-1][-1].topic_partition
+                self._land(self._loads.popleft())
                 self._pipeline.pressure.after_insert()
         except BaseException:
             self._pipeline.ending.set()  # the others end with the load that they are at

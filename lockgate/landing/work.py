@@ -93,13 +93,15 @@ class Work:
     def take(self, here: TopicPartition | None = None) -> list[Load]:
         """The next loads of a worker, in order; empty where nothing is left that nobody has.
 
-        `here`: what the worker has read last. It goes on there if it can, because it has fetched ahead.
+        `here`: the partition of the last batch that this worker took. It goes on there if it can, because it has fetched ahead.
         """
         with self._lock:
-            if here and self._workers[here]:  # what others had left behind is not counted
+            if here:
                 self._workers[here] -= 1
             if self._orphans:
-                return [self._orphans.popleft()]
+                load = self._orphans.popleft()
+                self._workers[load[-1].topic_partition] += 1
+                return [load]
             while self._left:
                 wanted = self._choose(here)
                 batches = self._batches.claim(wanted, self._rows)
