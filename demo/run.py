@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from demo.dagster_jobs import launch
 from demo.ending import Ending
@@ -24,7 +25,7 @@ from demo.legacy.faults import Faults
 from demo.legacy.service import service as legacy_service
 from demo.outcome import ExpectedQuarantine, Outcome, measure
 from lockgate.cli.stack import restart
-from lockgate.clients.errors import ClientError
+from lockgate.clients.errors import ClientError, TransientError
 from lockgate.contracts import load_contracts
 from lockgate.embedded.environment import inherited, settings_environment
 from lockgate.embedded.errors import StackError
@@ -42,7 +43,10 @@ from lockgate.signals import wait_until_set
 _LOOK_SECONDS = 0.1
 _MEASURE_SECONDS = 3.0
 _ASK_AGAIN_SECONDS = 60.0
+_AWAY_SECONDS = 3.0
 _LEGACY_STOP_SECONDS = 20.0
+
+Done = TypeVar("Done")
 
 
 class Screen(Protocol):
@@ -148,36 +152,60 @@ def feed(settings: Settings, data: Path | None, rate: float | None, screen: Scre
     """Topics and tables, all replays, then the seal. Ends early where the demo is to end; then nothing is sealed.
 
     A demo that is run again goes on where the last one stopped, so that no event is sent twice by accident. A file that
-    breaks off does not end it. Raises ReplayError, ClientError, ContractError.
+    breaks off does not end it, and servers that go away meanwhile are waited for. Raises ReplayError, ContractError, and
+    ClientError where a server refuses, or is still away when the demo is to end.
     """
     contracts = load_contracts(settings.contracts)
     done: list[Fed] = []
     for source in inputs(settings, contracts, data):
-        show = screen.replaying(source.title)
-        try:
-            result = replay(
-                settings,
-                source.contract,
-                source.path,
-                rate=rate,
-                resume=True,
-                on_progress=show,
-                stop=lambda: ending.is_due,
-            )
-            done.append(Fed(source, result))
-        except ReplayFailed as error:
-            result = error.result
-            done.append(Fed(source, result, str(error)))
-            screen.say(f"problem: {error}")
-        screen.replayed(result)
-        if result.interrupted:
+        fed = patiently(
+            partial(_replay, settings, source, rate, screen.replaying(source.title), ending), screen, ending
+        )
+        done.append(fed)
+        if fed.problem is not None:
+            screen.say(f"problem: {fed.problem}")
+        screen.replayed(fed.result)
+        if fed.result.interrupted:
             return done
     now = datetime.now(UTC)
     replayed = list(dict.fromkeys(fed.source.contract.stream for fed in done))
     for stream in replayed:  # a stream of the user's own is not ours to seal
-        seal(settings, stream, now, by="lockgate demo")
+        patiently(partial(seal, settings, stream, now, by="lockgate demo"), screen, ending)
     screen.say(f"sealed {', '.join(replayed)}: nothing older than now will come, so all windows settle")
     return done
+
+
+def _replay(
+    settings: Settings, source: Input, rate: float | None, show: Callable[[ReplayProgress], None], ending: Ending
+) -> Fed:
+    try:
+        result = replay(
+            settings,
+            source.contract,
+            source.path,
+            rate=rate,
+            resume=True,
+            on_progress=show,
+            stop=lambda: ending.is_due,
+        )
+    except ReplayFailed as error:
+        return Fed(source, error.result, str(error))
+    return Fed(source, result)
+
+
+def patiently(work: Callable[[], Done], screen: Screen, ending: Ending, pause: float = _AWAY_SECONDS) -> Done:
+    """What `work` returns; asked again, every `pause` seconds, while a server is away and the demo is not to end.
+
+    Raises what `work` raises; a TransientError only once the demo is to end.
+    """
+    while True:
+        try:
+            return work()
+        except TransientError as error:
+            screen.say(f"{error}; waiting")
+            wait_until_set(ending.stop, pause)
+            if ending.is_due:
+                raise
 
 
 def await_outcome(

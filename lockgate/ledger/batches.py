@@ -18,9 +18,10 @@ from psycopg import Connection
 
 from lockgate.clients.postgres import Postgres
 from lockgate.core.offsets import LastMessage, OffsetRange, TopicPartition, cut
+from lockgate.ledger.locking import lock_partitions
 from lockgate.ledger.rows import Row, execute_each, insert_rows, one_row
 from lockgate.ledger.topics import Topics, stop, topic_partition_of
-from lockgate.ledger.watermark import advance
+from lockgate.ledger.watermark import advance, changed_hours
 
 
 class FencedError(RuntimeError):
@@ -115,7 +116,7 @@ class Batches(Topics):
     def again(self, batches: Sequence[Batch]) -> list[Batch]:
         """The same intents of ours as a next generation, for what was sent and refused. Raises FencedError."""
         with self._postgres.transaction() as connection:
-            for batch in batches:
+            for batch in sorted(batches, key=_number):
                 held = connection.execute(
                     "UPDATE batch SET generation = generation + 1 WHERE batch_id = %s AND epoch = %s AND state = 'intent'",
                     (batch.batch_id, batch.epoch),
@@ -131,6 +132,7 @@ class Batches(Topics):
         """
         where = batch.topic_partition
         with self._postgres.transaction() as connection:
+            lock_partitions(connection, [(where.topic_no, where.partition)])
             ours = connection.execute(
                 "SELECT 1 FROM batch WHERE batch_id = %s AND epoch = %s AND state = 'intent' FOR UPDATE",
                 (batch.batch_id, batch.epoch),
@@ -177,7 +179,7 @@ class Batches(Topics):
     def renew(self, batches: Sequence[Batch]) -> None:
         """Keep the leases of batches that are still being worked on. Raises FencedError if one was taken over."""
         with self._postgres.transaction() as connection:
-            for batch in batches:
+            for batch in sorted(batches, key=_number):
                 kept = connection.execute(
                     "UPDATE batch SET lease_until = now() + make_interval(secs => %s)"
                     " WHERE batch_id = %s AND epoch = %s AND state = 'intent'",
@@ -192,7 +194,7 @@ class Batches(Topics):
             execute_each(
                 connection,
                 "UPDATE batch SET lease_until = now() WHERE batch_id = %s AND epoch = %s AND state = 'intent'",
-                [(b.batch_id, b.epoch) for b in batches],
+                [(b.batch_id, b.epoch) for b in sorted(batches, key=_number)],
             )
 
     def unplan(self, batches: Sequence[Batch]) -> None:
@@ -201,7 +203,7 @@ class Batches(Topics):
         What is found to be another log than the planned one must not be counted as planned, and lost, in the old one.
         """
         with self._postgres.transaction() as connection:
-            for batch in sorted(batches, key=lambda b: b.offsets.first, reverse=True):
+            for batch in sorted(batches, key=lambda b: (b.topic_partition, -b.offsets.first)):
                 moved = connection.execute(
                     "UPDATE topic_partition p SET planned_end = b.first_offset FROM batch b"
                     " WHERE b.batch_id = %s AND b.epoch = %s AND b.generation = 0 AND b.state = 'intent'"
@@ -243,12 +245,13 @@ class Batches(Topics):
         All or nothing. Raises FencedError where one of them was taken over meanwhile.
         """
         with self._postgres.transaction() as connection:
-            for one in landed:
+            keys = {(one.batch.topic_partition.topic_no, one.batch.topic_partition.partition) for one in landed}
+            lock_partitions(connection, keys)
+            for one in sorted(landed, key=lambda one: one.batch.batch_id):
                 self._commit_one(connection, one)
-            for number, partition in sorted(
-                {(one.batch.topic_partition.topic_no, one.batch.topic_partition.partition) for one in landed}
-            ):
-                advance(connection, number, partition)
+            with changed_hours(connection) as changed:
+                for key in keys:
+                    advance(connection, *key, changed)
 
     def _commit_one(self, connection: Connection[Row], one: Landed) -> None:
         done = connection.execute(
@@ -285,6 +288,10 @@ class Batches(Topics):
                     counts = (held.landed + counts[0], held.quarantined + counts[1])
             found.append((row["topic_no"], HeldBack(row["topic"], row["partition"], offsets, *counts)))
         return [held for _, held in found]
+
+
+def _number(batch: Batch) -> int:
+    return batch.batch_id
 
 
 def _batch(row: Row) -> Batch:

@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 from lockgate.clients.postgres import Postgres, as_text
 from lockgate.core.offsets import TopicPartition
 from lockgate.core.windows import HOUR, Mart, Plan
+from lockgate.ledger.locking import lock_batches
 from lockgate.ledger.rows import execute_each
 
 # partition -> (rows, sum of row hashes as a decimal string: 64 bits do not fit a JSON number)
@@ -190,8 +191,9 @@ class Builds:
         with self._postgres.transaction() as connection:
             _insert_outcome(connection, None, outcome)
             if outcome["success"]:
+                live = lock_batches(connection, batches)
                 connection.execute(
-                    "UPDATE batch SET gated = true WHERE batch_id = ANY(%s) AND state = 'committed'", (list(batches),)
+                    "UPDATE batch SET gated = true WHERE batch_id = ANY(%s) AND state = 'committed'", (live,)
                 )
 
     def replayed_since(self, stream: str, build: Build) -> bool:

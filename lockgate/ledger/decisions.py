@@ -18,7 +18,7 @@ from lockgate.core.proofs import BatchProof
 from lockgate.ledger.discards import OvertakenError
 from lockgate.ledger.rows import Row, insert_rows, one_row
 from lockgate.ledger.sealing import seal
-from lockgate.ledger.watermark import advance
+from lockgate.ledger.watermark import StreamHour, advance, changed_hours
 
 # The generation of offsets that were given up: rows that a killed sender left there must never be seen.
 NOBODY = 2**31 - 1
@@ -40,7 +40,8 @@ class Decisions:
             state = _stopped(connection, where)
             if at < state["visible_end"]:
                 raise ValueError(f"{where} has landed to offset {state['visible_end']} already")
-            return give_up(connection, state, at, decide(connection, state, at, by, why), by)
+            with changed_hours(connection) as changed:
+                return give_up(connection, state, at, decide(connection, state, at, by, why), by, changed)
 
     def begin_anew(self, where: TopicPartition, at: int, by: str, why: str) -> int:
         """Go on with a partition whose log was cut from offset `at`, as another incarnation.
@@ -51,7 +52,9 @@ class Decisions:
         """
         with self._postgres.transaction() as connection:
             state = _stopped(connection, where)
-            lost = give_up(connection, state, state["planned_end"], decide(connection, state, at, by, why), by)
+            with changed_hours(connection) as changed:
+                decision = decide(connection, state, at, by, why)
+                lost = give_up(connection, state, state["planned_end"], decision, by, changed)
             connection.execute(
                 "UPDATE topic_partition SET ended_at = now() WHERE topic_no = %s AND partition = %s", _key(state)
             )
@@ -131,10 +134,10 @@ def decide(connection: Connection[Row], state: Mapping[str, Any], resumed_at: in
     return int(row["decision_id"])
 
 
-def give_up(connection: Connection[Row], state: Row, at: int, decision: int, by: str) -> int:
+def give_up(connection: Connection[Row], state: Row, at: int, decision: int, by: str, changed: set[StreamHour]) -> int:
     """Go on from offset `at`; what is not landed before it becomes gaps. Returns how many offsets that are."""
     key = _key(state)
-    seal(connection, *key, by)
+    seal(connection, *key, by, changed)
     lost = _take_back(connection, key, at)
     if at > state["planned_end"]:
         lost.append(OffsetRange(state["planned_end"], at))
@@ -150,7 +153,7 @@ def give_up(connection: Connection[Row], state: Row, at: int, decision: int, by:
         " WHERE topic_no = %s AND partition = %s",
         (at, *key),
     )
-    advance(connection, *key)
+    advance(connection, *key, changed)
     return sum(map(len, lost))
 
 

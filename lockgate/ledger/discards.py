@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 
 from lockgate.clients.postgres import Postgres
 from lockgate.core.offsets import OffsetRange
+from lockgate.ledger.locking import lock_partitions
 from lockgate.ledger.rows import Row, insert_rows, one_row
 
 
@@ -39,9 +40,8 @@ class Discards:
         """Write the decision down; its number. Raises OvertakenError, and nothing is decided."""
         with self._postgres.transaction() as connection:
             numbers = _topic_numbers(connection, stream)
-            keys = sorted({(numbers[d.topic_id], d.partition) for d in what})
-            for key in keys:  # no replay is begun or swapped in meanwhile
-                connection.execute("SELECT FROM topic_partition WHERE topic_no = %s AND partition = %s FOR UPDATE", key)
+            # No replay is begun or swapped in meanwhile.
+            lock_partitions(connection, {(numbers[d.topic_id], d.partition) for d in what})
             live = connection.execute(
                 "SELECT batch_id FROM batch b WHERE batch_id = ANY(%s) AND NOT EXISTS (SELECT FROM replay_batch r WHERE r.open"
                 " AND r.topic_no = b.topic_no AND r.partition = b.partition"

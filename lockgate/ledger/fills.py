@@ -52,7 +52,7 @@ class Fills:
                 "SELECT hours FROM fill WHERE stream = %s AND attribute = %s AND partition = %s FOR UPDATE",
                 (stream, attribute, partition),
             ).fetchall()
-            touch(connection, stream, (hour for row in rows for hour in row["hours"]))
+            touch(connection, ((stream, hour) for row in rows for hour in row["hours"]))
             connection.execute(
                 "UPDATE fill SET hours = '{}', counts = %s, as_of = %s, finished_at = now()"
                 " WHERE stream = %s AND attribute = %s AND partition = %s",
@@ -74,6 +74,6 @@ class Fills:
                 "SELECT hours FROM fill WHERE stream = %s AND finished_at IS NULL FOR UPDATE", (stream,)
             ).fetchall()
             hours = {hour for row in rows for hour in row["hours"]}
-            touch(connection, stream, hours)
+            touch(connection, ((stream, hour) for hour in hours))
             connection.execute("UPDATE fill SET hours = '{}' WHERE stream = %s AND finished_at IS NULL", (stream,))
         return len(hours)

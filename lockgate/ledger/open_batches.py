@@ -15,14 +15,11 @@ from psycopg import Connection
 from lockgate.clients.postgres import Postgres
 from lockgate.core.offsets import OffsetRange, TopicPartition
 from lockgate.ledger.batches import Batch, FencedError, Landed
+from lockgate.ledger.locking import lock_partitions
 from lockgate.ledger.rows import Row, execute_each
 from lockgate.ledger.sealing import seal
 from lockgate.ledger.topics import PartitionState, partitions_where, topic_partition_of
-
-_LOCKED = (
-    "SELECT FROM topic_partition p JOIN unnest(%s::int[], %s::int[]) AS v(topic_no, partition) USING (topic_no, partition)"
-    " ORDER BY p.topic_no, p.partition FOR UPDATE OF p"
-)
+from lockgate.ledger.watermark import StreamHour, changed_hours
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ class OpenBatches:
             [wanted[p].end for p in order],
         ]
         with self._postgres.transaction() as connection:
-            connection.execute(_LOCKED, columns[:2])
+            lock_partitions(connection, [(p.topic_no, p.partition) for p in order])
             planned = connection.execute(
                 "UPDATE topic_partition p SET planned_end = v.past"
                 " FROM unnest(%s::int[], %s::int[], %s::bigint[], %s::bigint[]) AS v(topic_no, partition, first, past)"
@@ -74,8 +71,9 @@ class OpenBatches:
             )
             if planned.rowcount != len(order):
                 raise FencedError("offsets that follow were planned by another process, or their partition was stopped")
-            for where in sorted(seal_first):
-                seal(connection, where.topic_no, where.partition, self._holder)
+            with changed_hours(connection) as changed:
+                for where in sorted(seal_first):
+                    seal(connection, where.topic_no, where.partition, self._holder, changed)
             rows = connection.execute(
                 "INSERT INTO open_batch AS o (topic_no, partition, first_offset, landed_end, sent_end, holder)"
                 " SELECT v.topic_no, v.partition, v.first, v.first, v.past, %s"
@@ -103,7 +101,7 @@ class OpenBatches:
             [one.batch.topic_partition.partition for one in order],
         ]
         with self._postgres.transaction() as connection:
-            connection.execute(_LOCKED, keys)
+            lock_partitions(connection, zip(*keys, strict=True))
             if execute_each(connection, _GROW, [_growth(one) for one in order]) != len(order):
                 raise FencedError("a batch was sealed by another process before its next piece could be committed")
             connection.execute(
@@ -121,11 +119,12 @@ class OpenBatches:
         """Seal all that this process has open."""
         with self._postgres.transaction() as connection:
             rows = connection.execute(
-                "SELECT topic_no, partition FROM open_batch WHERE holder = %s ORDER BY topic_no, partition",
-                (self._holder,),
+                "SELECT topic_no, partition FROM open_batch WHERE holder = %s", (self._holder,)
             ).fetchall()
-            for row in rows:
-                seal(connection, row["topic_no"], row["partition"], self._holder)
+            lock_partitions(connection, [(row["topic_no"], row["partition"]) for row in rows])
+            with changed_hours(connection) as changed:
+                for row in rows:
+                    seal(connection, row["topic_no"], row["partition"], self._holder, changed)
 
     # --- of those who want them sealed --------------------------------------------------------------------------
 
@@ -136,13 +135,19 @@ class OpenBatches:
         is waited for, and what is under way is left for whoever lands next.
         """
         with self._postgres.transaction() as connection:
-            return {where for where, end in sorted(ends.items()) if not self._seal(connection, where, end, by_force)}
+            lock_partitions(connection, [(where.topic_no, where.partition) for where in ends])
+            with changed_hours(connection) as changed:
+                return {
+                    where for where, end in ends.items() if not self._seal(connection, where, end, by_force, changed)
+                }
 
-    def _seal(self, connection: Connection[Row], where: TopicPartition, end: int, by_force: bool) -> bool:
+    def _seal(
+        self, connection: Connection[Row], where: TopicPartition, end: int, by_force: bool, changed: set[StreamHour]
+    ) -> bool:
         """Whether nothing is left to wait for."""
         key = (where.topic_no, where.partition)
         state = connection.execute(
-            "SELECT planned_end FROM topic_partition WHERE topic_no = %s AND partition = %s FOR UPDATE", key
+            "SELECT planned_end FROM topic_partition WHERE topic_no = %s AND partition = %s", key
         ).fetchone()
         growing = connection.execute(
             "SELECT first_offset, landed_end, sent_end FROM open_batch WHERE topic_no = %s AND partition = %s", key
@@ -150,7 +155,7 @@ class OpenBatches:
         if growing is None or growing["first_offset"] >= end:
             return by_force or state is None or state["planned_end"] >= end
         if by_force or growing["landed_end"] == growing["sent_end"] >= end:
-            seal(connection, *key, self._holder)
+            seal(connection, *key, self._holder, changed)
             return True
         if growing["sent_end"] >= end:  # before that, it would be sealed too early, and again
             connection.execute("UPDATE open_batch SET seal_asked = true WHERE topic_no = %s AND partition = %s", key)

@@ -12,6 +12,7 @@ from psycopg import Connection
 from lockgate.clients.postgres import Postgres
 from lockgate.core.offsets import OffsetRange
 from lockgate.core.proofs import BatchProof, Claim, expires
+from lockgate.ledger.locking import lock_batches
 from lockgate.ledger.rows import Row, insert_rows
 from lockgate.ledger.topics import topic_partition_of
 
@@ -83,10 +84,7 @@ class Proofs:
         """Keep the verdicts in place of earlier ones; those of batches that a replay has replaced meanwhile are left out."""
         by_batch = {proof.claim.batch_id: proof for proof in proofs}
         with self._postgres.transaction() as connection:
-            rows = connection.execute(
-                "SELECT batch_id FROM batch WHERE batch_id = ANY(%s) ORDER BY batch_id FOR UPDATE", (list(by_batch),)
-            ).fetchall()
-            live = [by_batch[row["batch_id"]] for row in rows]
+            live = [by_batch[number] for number in lock_batches(connection, by_batch)]
             numbers = [proof.claim.batch_id for proof in live]
             connection.execute("DELETE FROM proof WHERE batch_id = ANY(%s)", (numbers,))
             _insert(connection, live)

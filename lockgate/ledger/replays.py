@@ -24,6 +24,7 @@ from lockgate.clients.postgres import Postgres
 from lockgate.core.generations import Sized, together
 from lockgate.core.offsets import LastMessage, OffsetRange
 from lockgate.ledger.batches import Batch, FencedError
+from lockgate.ledger.locking import lock_partitions
 from lockgate.ledger.rows import Row, one_row
 from lockgate.ledger.topics import topic_partition_of
 
@@ -188,8 +189,7 @@ class Replays:
                 return same[0]
             if same:  # the contract has changed: half of it would be of the old one
                 _abandon(connection, same[0].replay_id)
-            for key in sorted(ranges):  # nothing of them is discarded or swapped meanwhile
-                connection.execute("SELECT FROM topic_partition WHERE topic_no = %s AND partition = %s FOR UPDATE", key)
+            lock_partitions(connection, ranges)  # nothing of them is discarded or swapped meanwhile
             pieces = [
                 (key, piece)
                 for key, mine in sorted(ranges.items())

@@ -8,11 +8,11 @@ from __future__ import annotations
 from psycopg import Connection
 
 from lockgate.ledger.rows import Row, one_row
-from lockgate.ledger.watermark import touch
+from lockgate.ledger.watermark import StreamHour
 
 
-def seal(connection: Connection[Row], topic_no: int, partition: int, by: str) -> None:
-    """Seal what is open in a partition, if anything is.
+def seal(connection: Connection[Row], topic_no: int, partition: int, by: str, changed: set[StreamHour]) -> None:
+    """Seal what is open in a partition, if anything is. Its event hours have `changed` where the watermark is there.
 
     What had landed is a committed batch, with counts that are the sums of its pieces'. What may have been sent beyond that is an
     intent without a holder, of another number and the next generation: rows that were sent, or still will be, are never seen.
@@ -32,8 +32,8 @@ def seal(connection: Connection[Row], topic_no: int, partition: int, by: str) ->
     if was["landed_end"] > was["first_offset"]:
         _commit(connection, was)
         if was["landed_end"] <= state["visible_end"]:
-            touch(connection, state["stream"], was["hours"])
-        else:  # something before it is not committed yet: the watermark passes it later, and touches them then
+            changed.update((state["stream"], hour) for hour in was["hours"])
+        else:  # something before it is not committed yet: the watermark passes it later, and they change then
             connection.execute(
                 "INSERT INTO batch_hour (batch_id, hour) SELECT %s, unnest(%s::timestamptz[])",
                 (was["batch_id"], was["hours"]),

@@ -14,6 +14,7 @@ from psycopg.types.json import Jsonb
 from lockgate.clients.postgres import Postgres
 from lockgate.core.generations import Stretch, overlaid
 from lockgate.core.offsets import OffsetRange
+from lockgate.ledger.locking import lock_partitions
 from lockgate.ledger.replays import Replay, replays_where
 from lockgate.ledger.rows import Row, insert_rows, one_row
 from lockgate.ledger.watermark import touch
@@ -60,11 +61,14 @@ class Swaps:
                 "SELECT * FROM replay_batch WHERE replay_id = %s ORDER BY topic_no, partition, first_offset",
                 (replay.replay_id,),
             ).fetchall()
+            keys = {(p["topic_no"], p["partition"]) for p in pieces}
+            lock_partitions(connection, keys)
+            _lock_replaced(connection, replay)
             hours: set[datetime] = set()
-            for key in sorted({(p["topic_no"], p["partition"]) for p in pieces}):
+            for key in sorted(keys):
                 mine = [p for p in pieces if (p["topic_no"], p["partition"]) == key]
                 partition = one_row(
-                    connection, "SELECT * FROM topic_partition WHERE topic_no = %s AND partition = %s FOR UPDATE", key
+                    connection, "SELECT * FROM topic_partition WHERE topic_no = %s AND partition = %s", key
                 )
                 for piece in mine:
                     _replace(connection, replay, piece)
@@ -76,11 +80,11 @@ class Swaps:
                     " WHERE topic_no = %s AND partition = %s",
                     (Jsonb(exceptions), *key),
                 )
-            touch(connection, replay.stream, sorted(hours))
             connection.execute("UPDATE replay_batch SET open = false WHERE replay_id = %s", (replay.replay_id,))
             connection.execute(
                 "UPDATE replay SET state = 'live', live_at = now() WHERE replay_id = %s", (replay.replay_id,)
             )
+            touch(connection, ((replay.stream, hour) for hour in hours))
         return True
 
     def verified(self, replay: Replay) -> None:
@@ -151,6 +155,16 @@ def _refuse_stale_copies(connection: Connection[Row], replay: Replay) -> None:
             f"attribute {filled['attribute']!r} of {replay.stream} was filled for history while replay {replay.replay_id} was"
             " going on: ask for it again"
         )
+
+
+def _lock_replaced(connection: Connection[Row], replay: Replay) -> None:
+    """All that is about to be replaced, in one order: proofs and gates lock batches of several partitions, too."""
+    connection.execute(
+        "SELECT FROM batch b JOIN replay_batch r ON r.topic_no = b.topic_no AND r.partition = b.partition"
+        "   AND b.first_offset >= r.first_offset AND b.end_offset <= r.end_offset"
+        " WHERE r.replay_id = %s ORDER BY b.batch_id FOR UPDATE OF b",
+        (replay.replay_id,),
+    )
 
 
 def _replace(connection: Connection[Row], replay: Replay, piece: Row) -> None:

@@ -14,6 +14,7 @@ from lockgate.core.offsets import LastMessage, TopicPartition
 from lockgate.ledger.decisions import decide, give_up
 from lockgate.ledger.rows import Row, execute_each, one_row
 from lockgate.ledger.sealing import seal
+from lockgate.ledger.watermark import StreamHour, changed_hours
 
 RECREATED = "the topic was deleted and made again: events of its earlier incarnation that had not landed are lost"
 
@@ -71,8 +72,9 @@ class Topics:
                 " RETURNING topic_no",
                 (topic, kafka_id),
             ).fetchall()
-            for earlier in retired:
-                _retire(connection, earlier["topic_no"], self._holder)
+            with changed_hours(connection) as changed:
+                for earlier in sorted(row["topic_no"] for row in retired):
+                    _retire(connection, earlier, self._holder, changed)
             connection.execute("UPDATE topic SET retired_at = NULL WHERE kafka_id = %s", (kafka_id,))
             reason = RECREATED if retired else None
             connection.execute(
@@ -132,19 +134,19 @@ def stop(connection: Connection[Row], topic_partition: TopicPartition, reason: s
     )
 
 
-def _retire(connection: Connection[Row], topic_no: int, by: str) -> None:
+def _retire(connection: Connection[Row], topic_no: int, by: str, changed: set[StreamHour]) -> None:
     """End an incarnation's partitions where they are planned to: its offsets mean other messages now, or none."""
+    connection.execute("SELECT FROM topic_partition WHERE topic_no = %s ORDER BY partition FOR UPDATE", (topic_no,))
     for growing in connection.execute("SELECT partition FROM open_batch WHERE topic_no = %s", (topic_no,)).fetchall():
-        seal(connection, topic_no, growing["partition"], by)
+        seal(connection, topic_no, growing["partition"], by, changed)
     open_partitions = connection.execute(
-        "SELECT * FROM topic_partition WHERE topic_no = %s AND (stopped_because IS NOT NULL OR visible_end < planned_end)"
-        " FOR UPDATE",
+        "SELECT * FROM topic_partition WHERE topic_no = %s AND (stopped_because IS NOT NULL OR visible_end < planned_end)",
         (topic_no,),
     ).fetchall()
     for state in open_partitions:
         ended = {**state, "stopped_because": state["stopped_because"] or RECREATED}
         decision = decide(connection, ended, state["planned_end"], by, "the topic was made again")
-        give_up(connection, ended, state["planned_end"], decision, by)
+        give_up(connection, ended, state["planned_end"], decision, by, changed)
 
 
 def partitions_where(connection: Connection[Row], where: str, parameters: Sequence[Any]) -> list[PartitionState]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 from psycopg import Connection
@@ -11,11 +12,24 @@ from psycopg.types.json import Jsonb
 from lockgate.core.generations import Stretch, overlaid
 from lockgate.ledger.rows import Row, one_row
 
+StreamHour = tuple[str, datetime]
 
-def advance(connection: Connection[Row], topic_no: int, partition: int) -> None:
-    """Move the watermark over the committed batches that follow it without a hole, and their event hours to new versions.
 
-    Behind them it goes as far as a batch that is open there has landed; the hours of that one are touched when it is sealed.
+@contextmanager
+def changed_hours(connection: Connection[Row]) -> Iterator[set[StreamHour]]:
+    """What a transaction puts into it is touched at the end of the block: once, whatever the number of its partitions.
+
+    Touched partition by partition, hours of two transactions are locked in no order, and the two may wait for each other.
+    """
+    changed: set[StreamHour] = set()
+    yield changed
+    touch(connection, changed)
+
+
+def advance(connection: Connection[Row], topic_no: int, partition: int, changed: set[StreamHour]) -> None:
+    """Move the watermark over the committed batches that follow it without a hole; their event hours have `changed`.
+
+    Behind them it goes as far as a batch that is open there has landed; the hours of that one change when it is sealed.
     """
     state = one_row(
         connection,
@@ -56,17 +70,22 @@ def advance(connection: Connection[Row], topic_no: int, partition: int) -> None:
         (visible, Jsonb(overlaid(exceptions, new)), *last, topic_no, partition),
     )
     hours = connection.execute("SELECT DISTINCT hour FROM batch_hour WHERE batch_id = ANY(%s)", (passed,)).fetchall()
-    touch(connection, state["stream"], [row["hour"] for row in hours])
+    changed.update((state["stream"], row["hour"]) for row in hours)
     connection.execute("DELETE FROM batch_hour WHERE batch_id = ANY(%s)", (passed,))
 
 
-def touch(connection: Connection[Row], stream: str, hours: Iterable[datetime]) -> None:
-    """Give event hours of a stream new versions: what was built from the ones before is stale."""
+def touch(connection: Connection[Row], hours: Iterable[StreamHour]) -> None:
+    """Give event hours of streams new versions: what was built from the ones before is stale.
+
+    Once in a transaction, and last (`ledger.locking`): it locks them, in order, until the transaction ends.
+    """
+    found = sorted(set(hours))
+    if not found:
+        return
     # The number is drawn again where the row exists: it was waited for, and must be newer than what stands there.
     connection.execute(
         "INSERT INTO stream_hour (stream, hour, version)"
-        " SELECT %s, hour, nextval('change_version') FROM (SELECT DISTINCT hour FROM unnest(%s::timestamptz[]) AS u(hour)"
-        "   ORDER BY hour) h"
+        " SELECT stream, hour, nextval('change_version') FROM unnest(%s::text[], %s::timestamptz[]) AS u(stream, hour)"
         " ON CONFLICT (stream, hour) DO UPDATE SET version = nextval('change_version')",
-        (stream, list(hours)),
+        ([stream for stream, _ in found], [hour for _, hour in found]),
     )
