@@ -16,7 +16,7 @@ from lockgate.names import LEDGER_DATABASE
 from lockgate.operations.replay import ReplayProgress, ReplayResult
 from lockgate.operations.seal import sealed_through
 from lockgate.settings import Settings
-from tests.faults.harness.links import Links
+from tests.faults.harness.links import Link, Links
 
 
 @dataclass
@@ -55,8 +55,13 @@ def links() -> Iterator[Links]:
 def test_they_are_waited_for(stack: Settings, links: Links, server: str) -> None:
     migrate(stack.postgres(LEDGER_DATABASE))
     (port,) = free_ports(1)
-    screen = Told(when_away=lambda: back or back.append(links.lead(port, getattr(stack, server))))
-    back: list[object] = []
+    back: list[Link] = []
+
+    def come_back() -> None:
+        if not back:
+            back.append(links.lead(port, getattr(stack, server)))
+
+    screen = Told(come_back)
     fed = feed(stack.model_copy(update={server: port}), None, None, screen, Ending(None))
     assert screen.away, "it was away, and somebody was told"
     assert [one.problem for one in fed] == [None, None, None]
@@ -67,7 +72,7 @@ def test_they_are_waited_for(stack: Settings, links: Links, server: str) -> None
 def test_a_demo_that_is_to_end_waits_no_longer(stack: Settings) -> None:
     (port,) = free_ports(1)
     ending = Ending(None)
-    screen = Told(when_away=ending.stop.set)
+    screen = Told(ending.stop.set)
     with pytest.raises(TransientError, match="no Kafka broker answers"):
         feed(stack.model_copy(update={"kafka_port": port}), None, None, screen, ending)
     assert len(screen.away) == 1
