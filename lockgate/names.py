@@ -61,9 +61,19 @@ def few_inbox(stream: str) -> str:
     return f"{STAGING_RAW}.{check_identifier(stream)}__few"
 
 
+def arrivals(stream: str) -> str:
+    """The table in memory of what a tail has read and not landed yet."""
+    return f"{STAGING_RAW}.{check_identifier(stream)}__arrived"
+
+
 def staging(stream: str) -> str:
     """The view of a stream's committed rows."""
     return f"{STAGING}.{check_identifier(stream)}"
+
+
+def staging_now(stream: str) -> str:
+    """The view of a stream's committed rows and, where a tail follows it, of what has arrived since."""
+    return f"{staging(stream)}__now"
 
 
 def candidate_database(lane: str) -> str:

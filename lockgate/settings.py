@@ -248,9 +248,9 @@ class Settings(BaseSettings):
         False, description="whether `lockgate up` also runs `lockgate tail`: what arrives is in staging at once"
     )
     tail_milliseconds: float = Field(
-        25.0,
+        15.0,
         gt=0,
-        description="from one insert of the tail to the next, at least; fewer and larger ones where merges lag behind",
+        description="from one look of the tail at what has arrived to the next, at least",
     )
     tail_patience_seconds: float = Field(
         3.0, ge=0, description="how long a tick waits for a tail to seal what it has landed, before it takes over"

@@ -1,8 +1,8 @@
-"""How often a tail sends: as often as it may, and no oftener than the warehouse can merge what that makes."""
+"""How often a tail lands: as often as it may, and no oftener than the warehouse can merge what that makes."""
 
 from __future__ import annotations
 
-SLOWEST_SECONDS = 1.0
+SLOWEST_SECONDS = 2.0
 
 
 def interval(shortest: float, parts: int, calm: int) -> float:

@@ -39,18 +39,29 @@ class Portion:
 
 
 class Follower:
-    """Partitions of one topic and where each was read to. For one thread."""
+    """Partitions of one topic, where each was read to, and what was read and not taken yet. For one thread."""
 
     def __init__(self, consumer: Consumer, starts: Iterable[Start]) -> None:
         self._consumer = consumer
         self._where = {start.where.partition: start.where for start in starts}
         self._readings = {s.where.partition: _reading(s.where, s.offset, s.after) for s in starts}
+        self._held: dict[int, list[Message]] = defaultdict(list)
         self._assign()
 
-    def next(self, seconds: float) -> list[Portion]:
-        """What has come, a portion a partition; waits for the first message for at most so long.
+    @property
+    def held(self) -> tuple[int, int]:
+        """(messages, bytes) that were fetched and not taken yet."""
+        return sum(map(len, self._held.values())), sum(reading.bytes for reading in self._readings.values())
 
-        A portion whose `reading.lost` is set is its partition's last. Raises BrokerUnavailable, BrokerError.
+    @property
+    def has_lost(self) -> bool:
+        """Whether a partition cannot be followed any more."""
+        return any(reading.lost for reading in self._readings.values())
+
+    def fetch(self, seconds: float) -> list[tuple[TopicPartition, list[Message]]]:
+        """Messages that have come, and are held from now on; waits for the first for at most so long.
+
+        Raises BrokerUnavailable, BrokerError.
         """
         first = self._consumer.poll(seconds)
         if first is None:
@@ -63,25 +74,36 @@ class Follower:
                 assert error is not None
                 raise named(error, "its bootstrap servers")
             fetched[partition].append(message)
-        portions = [self._taken(*come) for come in fetched.items() if come[0] in self._where]
-        if any(p.reading.lost for p in portions) or any(reading.begin_again for reading in self._readings.values()):
+        come = []
+        for partition, messages in fetched.items():
+            reading = self._readings.get(partition)
+            if reading is not None and not reading.lost:
+                mine, _ = reading.take(messages)
+                self._held[partition] += mine
+                come.append((self._where[partition], mine))
+        if any(reading.begin_again for reading in self._readings.values()):
             self._assign()
-        return [p for p in portions if len(p.offsets) or p.reading.lost]
+        return come
 
-    def _taken(self, partition: int, messages: list[Message]) -> Portion:
-        reading = self._readings[partition]
-        mine, _ = reading.take(messages)
-        portion = Portion(self._where[partition], reading, mine)
-        if reading.lost:
-            del self._where[partition], self._readings[partition]
-        elif len(portion.offsets):
-            self._readings[partition] = _reading(portion.where, reading.position)
-        return portion
+    def take(self) -> list[Portion]:
+        """All that is held, a portion a partition. A portion whose `reading.lost` is set is its partition's last."""
+        portions = []
+        for partition, reading in list(self._readings.items()):
+            portion = Portion(self._where[partition], reading, self._held.pop(partition, []))
+            if reading.lost:
+                del self._where[partition], self._readings[partition]
+            elif len(portion.offsets):
+                self._readings[partition] = _reading(portion.where, reading.position)
+            else:
+                continue
+            portions.append(portion)
+        return portions
 
     def _assign(self) -> None:
         for reading in self._readings.values():
             reading.begin_again = False
-        self._consumer.assign([KafkaPartition(r.topic, r.partition, r.begins_at) for r in self._readings.values()])
+        following = [reading for reading in self._readings.values() if not reading.lost]
+        self._consumer.assign([KafkaPartition(r.topic, r.partition, r.begins_at) for r in following])
 
 
 def _reading(where: TopicPartition, offset: int, after: LastMessage | None = None) -> Reading:

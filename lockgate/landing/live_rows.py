@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from lockgate.names import VISIBLE
 
-# Of offsets that are not committed: a generation that no row has.
-_NONE_YET = 2**32 - 1
+# Of offsets at which nothing is committed: the generation of what has just arrived (`arrivals`). No landed row has it.
+NONE_YET = 2**32 - 1
 # Of rows that stand for an event which was refused (`landing.plain`): one that is never live. Their columns mean nothing.
 REFUSED = 2**32 - 2
 
@@ -23,7 +23,7 @@ _STRETCHES = f"""
         if(has(firsts, 0) OR visible_end = 0, [], [(toInt64(0), toUInt32(0))]),
         arrayMap(x -> (x.1, x.3), exceptions),
         arrayMap(x -> (x.2, toUInt32(0)), arrayFilter(x -> x.2 < visible_end AND NOT has(firsts, x.2), exceptions)),
-        [(visible_end, toUInt32({_NONE_YET}))]
+        [(visible_end, toUInt32({NONE_YET}))]
     ) AS stretch"""
 
 
@@ -46,6 +46,8 @@ def rows_of(batches: Iterable[tuple[int, int, int]]) -> str:
 
 def visible_rows(table: str, columns: Sequence[str], instead: Mapping[str, str] | None = None) -> str:
     """A SELECT of those rows of a table of `staging_raw` whose offsets are committed and whose generation is live.
+
+    Instead of the table, a subquery that has its columns.
 
     `instead`: column → an expression over the table, as `r`, for columns that are not simply its own.
 

@@ -1,10 +1,7 @@
 """Landing piece by piece what comes of a stream: plan, insert, count, commit, show.
 
-One piece after the other. Two at once, the next being inserted while the one before is counted and shown, took as long: both
-are the warehouse's CPU (2 cores: 17 pieces a second instead of 15, each of which took longer by as much).
-
-Pieces are few events, so they go in by the short way (`plain`); what that refuses goes the ordinary one, before the piece is
-committed.
+One piece after the other, beside what shows the events as they arrive (`arrivals`). Pieces are few events, so they go in by the
+short way (`plain`); what that refuses goes the ordinary one, before the piece is committed.
 """
 
 from __future__ import annotations
@@ -19,6 +16,7 @@ from lockgate.clients.kafka import KafkaAdmin
 from lockgate.clients.warehouse import Warehouse
 from lockgate.contracts import Contract
 from lockgate.core.offsets import TopicPartition
+from lockgate.landing.arrivals import OVERLAP_SECONDS, Arrivals
 from lockgate.landing.following import Portion
 from lockgate.landing.proof import NOTHING, Stored, count_few, count_pieces
 from lockgate.landing.steps import ProofFailed, Sent, TopicRecreated, insert, judged
@@ -52,6 +50,7 @@ class Piecewise:
         admin: KafkaAdmin,
         open_batches: OpenBatches,
         contract: Contract,
+        arrivals: Arrivals,
         tell: Callable[[Shown], None],
     ) -> None:
         self._settings = settings
@@ -59,6 +58,7 @@ class Piecewise:
         self._admin = admin
         self._open = open_batches
         self._contract = contract
+        self._arrivals = arrivals
         self._tell = tell
         self._to_seal: set[TopicPartition] = set()  # with their next piece
         self._checker = ThreadPoolExecutor(1, "check")
@@ -91,7 +91,9 @@ class Piecewise:
             raise TopicRecreated(f"topic {self._contract.topic!r} was made again while it was being read")
         states = self._open.grow(good)
         committed = time.time()
+        time.sleep(OVERLAP_SECONDS)
         mirror(self._warehouse, states)
+        self._arrivals.landed({state.topic_partition: state.visible_end for state in states})
         self._to_seal = (self._to_seal - seal) | {
             piece.batch.topic_partition for piece in pieces if self._is_full(piece)
         }

@@ -2,7 +2,7 @@
 
 A batch is inserted into `<stream>__inbox` (a Null table, so nothing is stored twice); views parse each row once, judge
 it, and send it to `staging_raw.<stream>` or to the quarantine. Few events at once go into `<stream>__few` instead, whose
-one view costs the engine half as much to set up.
+one view costs the engine half as much to set up. What arrives is shown by itself until it has landed (`arrivals`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from datetime import timedelta
 from lockgate.clients.warehouse import Warehouse
 from lockgate.contracts import Contract, Retention
 from lockgate.core.types import column_type
+from lockgate.landing.arrivals import arrivals_table, beside, rows_now
 from lockgate.landing.columns import differences, follow, follow_views
-from lockgate.landing.extraction import columns, detail, extra, extracted, extracted_columns, reason
+from lockgate.landing.extraction import columns, detail, extracted, extracted_columns, reason
 from lockgate.landing.fields import fields
 from lockgate.landing.live_rows import REFUSED, visible_rows
 from lockgate.landing.plain import plainly
@@ -32,6 +33,7 @@ from lockgate.names import (
     few_inbox,
     inbox,
     staging,
+    staging_now,
     staging_raw,
 )
 
@@ -233,9 +235,13 @@ def _views_of_few(contract: Contract) -> list[tuple[str, str]]:
 
 def staging_view(contract: Contract) -> str:
     """Rows of committed offsets and live generations: the only reader of `staging_raw`."""
-    beside = f"if(notEmpty(r._extra) OR empty(r._raw), r._extra, {extra(contract)})"
-    rows = visible_rows(staging_raw(contract.stream), list(staging_types(contract)), {"_extra": beside})
+    rows = visible_rows(staging_raw(contract.stream), list(staging_types(contract)), {"_extra": beside(contract)})
     return _view(staging(contract.stream), rows)
+
+
+def now_view(contract: Contract) -> str:
+    """The same, and what has arrived since."""
+    return _view(staging_now(contract.stream), rows_now(contract, staging_types(contract)))
 
 
 def quarantine_view() -> str:
@@ -284,6 +290,7 @@ def _digest(contract: Contract, contracts: Sequence[Contract]) -> str:
         quarantine_view(),
         staging_raw_table(contract),
         staging_view(contract),
+        now_view(contract),
     ]
     statements += [ddl for _, ddl in landing_views(contract)]
     return f"lockgate {hashlib.sha256(chr(0).join(statements).encode()).hexdigest()}"
@@ -342,7 +349,10 @@ def _ensure_stream(warehouse: Warehouse, contract: Contract, digest: str) -> Non
     follow(warehouse, table, differences(contract.stream, have, attribute_columns(contract)))
     # Whoever reads has the wider types before a wider value can land.
     warehouse.command(staging_view(contract))
+    warehouse.command(arrivals_table(contract, _origin(with_codec=False)))
+    warehouse.command(now_view(contract))
     follow_views(warehouse, staging(contract.stream))
+    follow_views(warehouse, staging_now(contract.stream))
     keep = contract.retention
     _follow_retention(warehouse, table, [_extra_column(keep)], _row_expiries(keep))
     views = landing_views(contract)

@@ -1,8 +1,9 @@
-"""The tail of a stream: what arrives is landed at once, piece by piece, for as long as nothing is in the way.
+"""The tail of a stream: what arrives is shown at once and landed a second later, for as long as nothing is in the way.
 
 It begins, and begins again after whatever was in the way, by landing as the minute does: that takes in a backlog, what others
-have left behind, new partitions, a changed contract. From there on it follows, in the same order as ever: plan, insert, count,
-commit, show. The one difference is in the ledger, where a piece becomes part of the batch that is open in its partition.
+have left behind, new partitions, a changed contract. From there on it follows. One thread reads and shows what has arrived
+(`arrivals`); beside it, piece by piece, the same messages are landed in the same order as ever: plan, insert, count, commit,
+show. The one difference is in the ledger, where a piece becomes part of the batch that is open in its partition.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from confluent_kafka import Message
+
 from lockgate.clients.errors import ClientError
 from lockgate.clients.kafka import KafkaAdmin, TopicState, range_consumer
 from lockgate.clients.warehouse import Warehouse
@@ -22,14 +25,15 @@ from lockgate.contracts import Contract, ContractError
 from lockgate.contracts.baseline import in_force
 from lockgate.core.cadence import interval
 from lockgate.core.offsets import TopicPartition
+from lockgate.landing.arrivals import Arrivals
 from lockgate.landing.columns import ContractChangedError
 from lockgate.landing.following import Follower, Portion, Start
 from lockgate.landing.handover import tail_lease
 from lockgate.landing.land import Lander
 from lockgate.landing.piecewise import Piecewise, Shown
 from lockgate.landing.pressure import most_parts
-from lockgate.landing.reading import MESSAGES_A_CALL
 from lockgate.landing.report import StreamReport
+from lockgate.landing.visibility import mirror
 from lockgate.landing.work import Target
 from lockgate.ledger.batches import Batches, FencedError
 from lockgate.ledger.leases import LeaseLostError, Leases
@@ -43,11 +47,21 @@ LEASE_SECONDS = 10.0  # a tail that is silent for so long is none that a tick wo
 _LOOK_SECONDS = 5.0  # between two looks at whether there is a reason to begin again
 _IDLE_SECONDS = 0.25  # that a message is waited for, between two looks at everything else
 _LONGEST_PAUSE = 5.0
+# From the beginning of one piece to that of the next, at least. What waits meanwhile is shown; a piece costs 45 CPU ms.
+_LAND_SECONDS = 1.0
 CALM_PARTS = 100  # of a table partition, up to which its merges are taken to keep up
-_BEHIND = 10  # portions in a row as large as they may be: a backlog, which landing in large batches is better at
 
 # What a tail lives with: it says so, waits a moment and begins again. Anything else is a bug, and is raised.
 _TROUBLE = (ClientError, ContractError, ContractChangedError, FencedError, LeaseLostError)
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """Messages that were read at once, and from when on every query sees them, in seconds since 1970."""
+
+    come: list[tuple[TopicPartition, list[Message]]]
+    read: float
+    shown: float
 
 
 @dataclass(frozen=True)
@@ -70,14 +84,16 @@ class Tail:
         stream: str,
         ending: threading.Event,
         tell: Callable[[Shown], None] = lambda _: None,
+        tell_arrived: Callable[[Arrived], None] = lambda _: None,
     ) -> None:
-        """`batches`: of a holder that nobody else has. `tell` hears of all that is shown, for who measures."""
+        """`batches`: of a holder that nobody else has. `tell` hears of what was landed, `tell_arrived` of what was shown before
+        that: for who measures."""
         self._settings = settings
         self._warehouse = warehouse
         self._batches = batches
         self._stream = stream
         self._ending = ending
-        self._tell = tell
+        self._tell, self._tell_arrived = tell, tell_arrived
         self._admin = KafkaAdmin(settings)
         self._lander = Lander(settings, warehouse, batches)
         self._leases = Leases(batches.postgres, batches.holder, LEASE_SECONDS)
@@ -133,23 +149,28 @@ class Tail:
         settings = self._settings
         consumer = range_consumer(settings)
         look = _Look(self._see_and_count)
-        pieces = Piecewise(settings, self._warehouse, self._admin, self._open, contract, self._tell)
+        arrivals = Arrivals(self._warehouse, self._stream, settings.batch_bytes)
+        pieces = Piecewise(settings, self._warehouse, self._admin, self._open, contract, arrivals, self._tell)
         try:
-            with look, pieces:
+            with look, pieces, _Landing(pieces) as landing:
+                mirror(self._warehouse, [target.state for target in targets])  # of one that is unknown nothing is shown
+                arrivals.begin({target.state.topic_partition: target.state.visible_end for target in targets})
                 follower = Follower(consumer, [_start(target) for target in targets])
                 logger.info("%s: follows %d partitions", self._stream, len(targets))
-                self._until_something_is_in_the_way(follower, pieces, look, seen, epoch)
+                self._until_something_is_in_the_way(follower, arrivals, landing, look, seen, epoch)
+                landing.finish(follower)
+                for portion in landing.lost:
+                    self._stop(portion)
         finally:
             consumer.close()
 
     def _until_something_is_in_the_way(
-        self, follower: Follower, pieces: Piecewise, look: _Look, seen: _Seen, epoch: int
+        self, follower: Follower, arrivals: Arrivals, landing: _Landing, look: _Look, seen: _Seen, epoch: int
     ) -> None:
-        shortest = self._settings.tail_milliseconds / 1000
-        begun, renewed, pause, full = 0.0, 0.0, shortest, 0
-        while not self._ending.is_set() and full < _BEHIND:
-            # By this thread, so that one which hangs in a step loses the lease.
-            if time.monotonic() - renewed > LEASE_SECONDS / 4:
+        begun, renewed = 0.0, 0.0
+        while not (self._ending.is_set() or follower.has_lost or self._is_behind(follower)):
+            # By this thread, and not for one that hangs in a step: it loses the lease.
+            if time.monotonic() - renewed > LEASE_SECONDS / 4 and landing.seconds < LEASE_SECONDS:
                 self._leases.renew(tail_lease(self._stream), epoch)
                 renewed = time.monotonic()
             if found := look.found():
@@ -157,19 +178,19 @@ class Tail:
                 if now != seen:
                     logger.info("%s: begins again: contract, topic or partitions have changed", self._stream)
                     return
-                pause = interval(shortest, parts, CALM_PARTS)
-            self._ending.wait(max(0.0, begun + pause - time.monotonic()))
-            portions = follower.next(_IDLE_SECONDS)
-            read, begun = time.time(), time.monotonic()
-            if not portions:
-                continue
-            full = full + 1 if sum(len(p.messages) for p in portions) >= MESSAGES_A_CALL else 0
-            if come := [p for p in portions if len(p.offsets)]:
-                pieces.land(come, read)
-            if lost := [p for p in portions if p.reading.lost]:
-                for portion in lost:
-                    self._stop(portion)
-                return
+                landing.pause = interval(_LAND_SECONDS, parts, CALM_PARTS)
+            self._ending.wait(max(0.0, begun + self._settings.tail_milliseconds / 1000 - time.monotonic()))
+            come = follower.fetch(_IDLE_SECONDS)
+            begun = time.monotonic()
+            read = time.time()
+            if come and arrivals.show(come):
+                self._tell_arrived(Arrived(come, read, time.time()))
+            landing.go_on(follower)
+
+    def _is_behind(self, follower: Follower) -> bool:
+        """A backlog, which landing in large batches is better at."""
+        messages, size = follower.held
+        return messages >= self._settings.batch_rows or size >= self._settings.batch_bytes
 
     def _stop(self, portion: Portion) -> None:
         reason = str(portion.reading.lost)
@@ -186,6 +207,54 @@ class Tail:
     def _see_and_count(self) -> tuple[_Seen, int]:
         tables = [staging_raw(self._stream), QUARANTINE, VISIBLE]
         return self._see(), most_parts(self._warehouse, tables)
+
+
+class _Landing:
+    """Lands what a follower holds, one piece after the other, beside the thread that reads."""
+
+    def __init__(self, pieces: Piecewise) -> None:
+        self._pieces = pieces
+        self._pool = ThreadPoolExecutor(1, "land")
+        self._under_way: Future[None] | None = None
+        self._begun = 0.0
+        self.pause = _LAND_SECONDS
+        self.lost: list[Portion] = []  # the last portions of partitions that cannot be followed any more
+
+    def __enter__(self) -> _Landing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+    @property
+    def seconds(self) -> float:
+        """For how long the piece that is under way has been."""
+        return time.monotonic() - self._begun if self._under_way else 0.0
+
+    def go_on(self, follower: Follower) -> None:
+        """Begin the next piece if it is time. Raises what the one before raised."""
+        if self._under_way is not None:
+            if not self._under_way.done():
+                return
+            done, self._under_way = self._under_way, None
+            done.result()
+        if time.monotonic() - self._begun >= self.pause:
+            self._begin(follower)
+
+    def finish(self, follower: Follower) -> None:
+        """Land all that is left. Raises what a step raises."""
+        if self._under_way is not None:
+            self._under_way.result()
+        self._begin(follower)
+        if self._under_way is not None:
+            self._under_way.result()
+
+    def _begin(self, follower: Follower) -> None:
+        self._begun = time.monotonic()
+        portions = follower.take()
+        self.lost += [portion for portion in portions if portion.reading.lost]
+        come = [portion for portion in portions if len(portion.offsets)]
+        self._under_way = self._pool.submit(self._pieces.land, come, time.time()) if come else None
 
 
 class _Look:

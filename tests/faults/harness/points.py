@@ -31,6 +31,7 @@ class Point:
 
 _BATCHES = "lockgate.ledger.batches:Batches"
 _OPEN = "lockgate.ledger.open_batches:OpenBatches"
+_ARRIVALS = "lockgate.landing.arrivals:Arrivals"
 _REPLAYS = "lockgate.ledger.replays:Replays"
 _SWAPS = "lockgate.ledger.swaps:Swaps"
 _INSERT = {
@@ -61,6 +62,10 @@ POINTS: dict[str, dict[str, Point]] = {
         "in the sealing's transaction": Point("lockgate.ledger.sealing:_commit", "after"),
     },
     "tail": {
+        "before arrivals are shown": Point(f"{_ARRIVALS}.show", "before"),
+        "after arrivals are shown": Point(f"{_ARRIVALS}.show", "after"),
+        "before arrivals are let go of": Point(f"{_ARRIVALS}.landed", "before"),
+        "after arrivals are let go of": Point(f"{_ARRIVALS}.landed", "after"),
         "before the plan": Point(f"{_OPEN}.extend", "before"),
         "after the plan": Point(f"{_OPEN}.extend", "after"),
         **_INSERT,
@@ -156,30 +161,35 @@ def _wrapped(function: Any, when: str, here: Callable[[], None]) -> Any:
     return wrapper
 
 
+def _noted(insert: Any) -> Any:
+    """What lands is told from what is only shown, of which a tail has sixty inserts a second."""
+
+    def wrapper(warehouse: Any, table: str, *arguments: Any, **named: Any) -> None:
+        _inserting.now = table.endswith(("__inbox", "__few"))
+        try:
+            insert(warehouse, table, *arguments, **named)
+        finally:
+            _inserting.now = False
+
+    return wrapper
+
+
 def _arm_body(here: Callable[[], None]) -> None:
     def wrap(encode: Any) -> Any:
         def slowly(pieces: Any) -> Iterator[memoryview]:
             for chunk in encode(pieces):
                 yield chunk
-                here()
+                if getattr(_inserting, "now", False):
+                    here()
 
         return slowly
 
+    replace("lockgate.clients.warehouse:Warehouse.insert", _noted)
     replace("lockgate.landing.steps:encode", wrap)
 
 
 def _arm_answer(here: Callable[[], None]) -> None:
     """Between the end of an insert's body and its answer: the delay decides how far the warehouse comes."""
-
-    def noted(insert: Any) -> Any:
-        def wrapper(warehouse: Any, table: str, *arguments: Any, **named: Any) -> None:
-            _inserting.now = table.endswith(("__inbox", "__few"))
-            try:
-                insert(warehouse, table, *arguments, **named)
-            finally:
-                _inserting.now = False
-
-        return wrapper
 
     def waited_for(answer: Any) -> Any:
         def wrapper(*arguments: Any, **named: Any) -> Any:
@@ -189,5 +199,5 @@ def _arm_answer(here: Callable[[], None]) -> None:
 
         return wrapper
 
-    replace("lockgate.clients.warehouse:Warehouse.insert", noted)
+    replace("lockgate.clients.warehouse:Warehouse.insert", _noted)
     replace("urllib3.connection:HTTPConnection.getresponse", waited_for)

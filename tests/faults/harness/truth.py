@@ -67,6 +67,11 @@ class Watch:
             if rows < self._most.get(table, 0):
                 self.wrong.append(f"readers of {table} saw {rows} rows after they had seen {self._most[table]}")
             self._most[table] = max(rows, self._most.get(table, 0))
+        ((rows, places),) = warehouse.rows(
+            f"SELECT count(), uniqExact(_topic_id, _partition, _offset) FROM staging.{self.stream}__now"
+        )
+        if rows != places or rows < self._most["staging." + self.stream]:
+            self.wrong.append(f"readers of what there is now saw {rows} rows at {places} places")
         self.looks += 1
 
     @property
@@ -84,8 +89,9 @@ def check(settings: Settings, warehouse: Warehouse, postgres: Postgres, arrivals
         wrong.append(f"Kafka has {values.total()} messages of the {arrivals.sent.total()} that it took")
 
     landed = {place: _row(message.value()) for place, message in kafka.items() if message.value() not in BROKEN}
-    rows = warehouse.rows(f"SELECT _partition, _offset, event_id, amount, _raw FROM staging.{stream}")
-    wrong += _compared("landed", landed, [((p, o), (name, amount, raw)) for p, o, name, amount, raw in rows])
+    for view in (stream, f"{stream}__now"):
+        rows = warehouse.rows(f"SELECT _partition, _offset, event_id, amount, _raw FROM staging.{view}")
+        wrong += _compared(f"in {view}", landed, [((p, o), (name, amount, raw)) for p, o, name, amount, raw in rows])
 
     refused = {place: BROKEN[message.value()] for place, message in kafka.items() if message.value() in BROKEN}
     bad = warehouse.rows(f"SELECT _partition, _offset, reason FROM staging.quarantine WHERE stream = '{stream}'")

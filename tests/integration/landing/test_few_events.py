@@ -1,4 +1,4 @@
-"""Few events: whatever lands by the short way lands as the ordinary way would land it, to the last column."""
+"""Few events: whatever lands by the short way lands as the ordinary way would land it, to the last column; and is shown so."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ import pytest
 from lockgate.contracts import Attribute, Contract, EventTime, Identity, Located, load_contracts
 from lockgate.landing import piecewise, steps
 from lockgate.landing.encoding import SCHEMA
-from lockgate.landing.live_rows import REFUSED
+from lockgate.landing.live_rows import NONE_YET, REFUSED
 from lockgate.landing.tables import ensure_tables
-from lockgate.names import QUARANTINE, few_inbox, inbox, staging, staging_raw
+from lockgate.names import QUARANTINE, VISIBLE, arrivals, few_inbox, inbox, staging, staging_now, staging_raw
 from tests.integration.landing.streams import Stream, event
 from tests.integration.landing.tails import settings_with_contract, tailing, until
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 FEW, ORDINARY = 1, 2  # batches
+_NOT_OF_THE_EVENT = "_batch, _landed_at, _extra, _generation"
 # Attributes that are called as the statements call, or called, what is theirs.
 OUR_WORDS = (
     "right",
@@ -179,9 +180,10 @@ def odd_events(contract: Contract, count: int, seed: int) -> list[bytes | None]:
     return made
 
 
-def insert_both_ways(stream: Stream, contract: Contract, values: list[bytes | None]) -> None:
+def insert_each_way(stream: Stream, contract: Contract, values: list[bytes | None]) -> None:
     ensure_tables(stream.warehouse, [contract])
-    for table, batch in ((few_inbox(contract.stream), FEW), (inbox(contract.stream), ORDINARY)):
+    tables = (few_inbox(contract.stream), FEW, 0), (inbox(contract.stream), ORDINARY, 0)
+    for table, batch, generation in (*tables, (arrivals(contract.stream), 0, NONE_YET)):
         columns = {
             "_topic": [contract.topic] * len(values),
             "_topic_id": [str(UUID(int=1))] * len(values),
@@ -191,7 +193,7 @@ def insert_both_ways(stream: Stream, contract: Contract, values: list[bytes | No
             "_key": [None] * len(values),
             "_headers": [[]] * len(values),
             "_batch": [batch] * len(values),
-            "_generation": [0] * len(values),
+            "_generation": [generation] * len(values),
             "_raw": values,
         }
         sink = pa.BufferOutputStream()
@@ -202,10 +204,19 @@ def insert_both_ways(stream: Stream, contract: Contract, values: list[bytes | No
 
 def rows(stream: Stream, contract: Contract, batch: int) -> dict[int, str]:
     """Offset → all that a row says but for when and with which batch it came. As text, because a NaN differs from itself."""
-    columns = "toString(tuple(* EXCEPT (_batch, _landed_at)))"
+    columns = f"toString(tuple(* EXCEPT ({_NOT_OF_THE_EVENT})))"
     found = stream.warehouse.rows(
         f"SELECT _offset, {columns} FROM {staging_raw(contract.stream)} WHERE _batch = {batch} AND _generation != {REFUSED}"
     )
+    assert len(dict(found)) == len(found)
+    return dict(found)
+
+
+def arrived(stream: Stream, contract: Contract) -> dict[int, str]:
+    """The same of what is shown before it has landed."""
+    stream.warehouse.command(f"INSERT INTO {VISIBLE} VALUES (toUUID('{UUID(int=1)}'), 0, 0, [], 1)")  # nothing has
+    columns = f"toString(tuple(* EXCEPT ({_NOT_OF_THE_EVENT.replace(', _generation', '')})))"
+    found = stream.warehouse.rows(f"SELECT _offset, {columns} FROM {staging_now(contract.stream)}")
     assert len(dict(found)) == len(found)
     return dict(found)
 
@@ -214,7 +225,7 @@ def test_attributes_may_be_called_as_the_statements_call_what_is_theirs(stream: 
     contract = contract_of_all_types(stream.name, "quarantine")
     said = {name: f"said of {name}" for name in OUR_WORDS}
     one = {"id": "e1", "type": "t", "at": "2016-01-01T01:02:03Z", "needed": "n", **said}
-    insert_both_ways(stream, contract, [json.dumps(one).encode(), json.dumps(one | {"a1": "no number"}).encode()])
+    insert_each_way(stream, contract, [json.dumps(one).encode(), json.dumps(one | {"a1": "no number"}).encode()])
     landed = stream.warehouse.dicts(f"SELECT * FROM {staging_raw(stream.name)} WHERE _offset = 0")
     for row in landed:
         assert {name: row[name] for name in OUR_WORDS} == said
@@ -227,7 +238,7 @@ def test_attributes_may_be_called_as_the_statements_call_what_is_theirs(stream: 
 def test_what_stands_for_refused_events_is_let_go_of(stream: Stream) -> None:
     """Also by a table that was made before there was any such row."""
     contract = contract_of_all_types(stream.name, "quarantine")
-    insert_both_ways(stream, contract, [b"no event"])
+    insert_each_way(stream, contract, [b"no event"])
     table = staging_raw(stream.name)
     stream.warehouse.command(f"ALTER TABLE {table} MODIFY TTL toDateTime(_landed_at) + toIntervalSecond(86400)")
     stream.warehouse.command(f"ALTER TABLE {staging(stream.name)} MODIFY COMMENT ''")  # else nothing is looked after
@@ -246,9 +257,10 @@ def test_what_stands_for_refused_events_is_let_go_of(stream: Stream) -> None:
 def test_what_is_plainly_right_lands_as_it_would_have_landed(stream: Stream, otherwise: str) -> None:
     contract = contract_of_all_types(stream.name, otherwise)
     values = odd_events(contract, 6_000, seed=20261126)
-    insert_both_ways(stream, contract, values)
+    insert_each_way(stream, contract, values)
     few, ordinary = rows(stream, contract, FEW), rows(stream, contract, ORDINARY)
     assert [values[offset] for offset in few if few[offset] != ordinary.get(offset)] == []
+    assert arrived(stream, contract) == few
     refused = stream.value(f"SELECT count() FROM {{raw}} WHERE _batch = {FEW} AND _generation = {REFUSED}")
     assert (len(few) + refused, refused > 1_000, len(few) > 2_000) == (len(values), True, True)
     assert len(few) > 0.9 * len(ordinary), "hardly anything that is right is refused"
@@ -261,9 +273,9 @@ def test_of_real_events_none_is_refused_but_those_that_are_wrong(stream: Stream)
     )
     path = REPOSITORY / "demo" / "data" / "2016-01-01-01.ndjson.gz"
     values: list[bytes | None] = [*gzip.decompress(path.read_bytes()).splitlines()]
-    insert_both_ways(stream, contract, values)
+    insert_each_way(stream, contract, values)
     few, ordinary = rows(stream, contract, FEW), rows(stream, contract, ORDINARY)
-    assert few == ordinary
+    assert few == ordinary == arrived(stream, contract)
     assert len(few) > 1_000
     assert stream.value(f"SELECT count() FROM {QUARANTINE} WHERE _batch = {ORDINARY} AND stream = '{{name}}'") == len(
         values

@@ -34,6 +34,13 @@ from tests.integration.landing.tails import (
 )
 
 
+@pytest.fixture(autouse=True)
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tails of this process land as often as they can: a step that fails now and then is not to be waited for."""
+    monkeypatch.setattr(tail, "_LAND_SECONDS", 0.02)
+    monkeypatch.setattr(piecewise, "OVERLAP_SECONDS", 0.0)
+
+
 @pytest.fixture
 def settings(stream: Stream, tmp_path: Path) -> Settings:
     """For tails, and for ticks of the stream beside them. On a busy machine a tail that lives may need seconds to seal."""
