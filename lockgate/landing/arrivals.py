@@ -9,6 +9,7 @@ lands it from there, and what the warehouse forgets when it ends is not counted 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -76,9 +77,8 @@ class Arrivals:
         self._warehouse = warehouse
         self._table = arrivals(stream)
         self._most_bytes = most_bytes
-        self._waiting: deque[tuple[TopicPartition, int, int]] = (
-            deque()
-        )  # (where, end of offsets, bytes) that were shown
+        self._waiting: list[tuple[TopicPartition, int, int]] = []  # (where, end of offsets, bytes) that were shown
+        self._lock = threading.Lock()
         self._landed: deque[tuple[float, Mapping[TopicPartition, int]]] = deque()
 
     def show(self, come: Iterable[tuple[TopicPartition, Sequence[Message]]]) -> bool:
@@ -86,19 +86,18 @@ class Arrivals:
 
         False, and they are not shown until they have landed, where too much waits to land: the watermark is held up.
         """
-        if sum(size for _, _, size in self._waiting) > self._most_bytes:
-            return False
         batches = [(Batch(0, where, _range_of(held), NONE_YET, 0), held) for where, held in come if held]
-        self._waiting.extend((b.topic_partition, b.offsets.end, sum(map(len, held))) for b, held in batches)
+        with self._lock:
+            if sum(size for _, _, size in self._waiting) > self._most_bytes:
+                return False
+            self._waiting += [(b.topic_partition, b.offsets.end, sum(map(len, held))) for b, held in batches]
         insert(self._warehouse, self._table, batches)
         return True
 
     def landed(self, ends: Mapping[TopicPartition, int]) -> None:
         """What lies below these ends is shown as landed; let go of what has been for a while. Raises as `show`."""
-        for _ in range(len(self._waiting)):  # it may grow behind that meanwhile
-            where, end, size = self._waiting.popleft()
-            if end > ends.get(where, 0):
-                self._waiting.append((where, end, size))
+        with self._lock:
+            self._waiting = [(where, end, size) for where, end, size in self._waiting if end > ends.get(where, 0)]
         self._landed.append((time.monotonic(), ends))
         past: Mapping[TopicPartition, int] = {}
         while self._landed and self._landed[0][0] < time.monotonic() - _KEPT_SECONDS:
