@@ -245,7 +245,8 @@ class Settings(BaseSettings):
         description="how long landing waits for a warehouse that does not keep up, before the next tick goes on",
     )
     tail: bool = Field(
-        False, description="whether `lockgate up` also runs `lockgate tail`: what arrives is in staging at once"
+        False,
+        description="whether `lockgate up` also runs `lockgate tail`: what arrives is in `staging.<stream>__now` at once",
     )
     tail_milliseconds: float = Field(
         15.0,

@@ -22,7 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("lockgate.cli.doctor:doctor", "Say what is missing or wrong on this machine, and the mend."),
     "prepare": ("lockgate.cli.tick:prepare", "Make topics and tables that the first tick needs."),
     "tick": ("lockgate.cli.tick:tick", "One minute's work now, or the hour's: land, gate, build, publish."),
-    "tail": ("lockgate.cli.tail:tail", "Land what arrives at once, until interrupted."),
+    "tail": ("lockgate.cli.tail:tail", "Show what arrives at once and land it a second later, until interrupted."),
     "backfill": ("lockgate.cli.backfill:backfill", "Build event hours of marts anew, by hand."),
     "seal": ("lockgate.cli.seal:seal", "Say that a stream is complete up to a time."),
     "land": ("lockgate.cli.land:land", "Landing by hand, partitions that have stopped, landing anew."),

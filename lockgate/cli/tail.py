@@ -1,4 +1,4 @@
-"""`lockgate tail`: what arrives is in staging at once."""
+"""`lockgate tail`: what arrives is shown at once, and landed a second later."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ from lockgate.settings import Settings
 def tail(
     stream: Annotated[list[str] | None, typer.Option("--stream", help="Only this one; may be given again.")] = None,
 ) -> None:
-    """Land what arrives at once, until interrupted. Ticks go on beside it: they seal, prove and build from what it landed."""
+    """Show what arrives at once, and land it a second later, until interrupted.
+
+    `staging.<stream>__now` shows an event within 50 ms, `staging.<stream>` once it is counted. Ticks go on beside it: they
+    seal, prove and build from what it landed.
+    """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     asked = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
