@@ -36,9 +36,9 @@ class Handover:
     def seal(self, stream: str, ends: Mapping[TopicPartition, int]) -> list[Landed]:
         """Have all below these ends of a stream's partitions sealed, as far as it is a tail's; what was, in order.
 
-        A tail that lives lands to these ends within a second or two, and seals. From one that does not, or is silent for longer than
-        patience lasts, what it has open is taken, at any moment without harm: what it had landed stays, and what it was at is
-        left for whoever lands next. It cannot commit that any more.
+        A tail that lives lands to these ends within a second or two, and seals. From one that does not, or is silent for longer
+        than patience lasts, what it has open is taken, at any moment without harm: what it had landed stays, and what it was at
+        is left for whoever lands next. It cannot commit that any more.
         """
         begins = self._open.first_open(stream)
         if not begins and not self.tail_lives(stream):
