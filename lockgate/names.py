@@ -28,6 +28,8 @@ LEDGER_DATABASE = "lockgate"
 DAGSTER_DATABASE = "dagster"
 LEGACY_DATABASE = "legacy"
 
+ARRIVED = "__arrived"  # how tables of arrivals end
+
 QUARANTINE = f"{STAGING_RAW}.quarantine"
 VISIBLE = f"{LEDGER}.visible"
 DISCARDED = f"{LEDGER}.discarded"
@@ -63,7 +65,7 @@ def few_inbox(stream: str) -> str:
 
 def arrivals(stream: str) -> str:
     """The table in memory of what a tail has read and not landed yet."""
-    return f"{STAGING_RAW}.{check_identifier(stream)}__arrived"
+    return f"{STAGING_RAW}.{check_identifier(stream)}{ARRIVED}"
 
 
 def staging(stream: str) -> str:

@@ -10,27 +10,29 @@ lands it from there, and what the warehouse forgets when it ends is not counted 
 from __future__ import annotations
 
 import threading
-import time
-from collections import deque
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from uuid import UUID
 
 from confluent_kafka import Message
 
 from lockgate.clients.warehouse import Warehouse
 from lockgate.contracts import Contract
 from lockgate.core.offsets import OffsetRange, TopicPartition
+from lockgate.landing.encoding import encode
 from lockgate.landing.extraction import columns, extra
 from lockgate.landing.fields import fields
 from lockgate.landing.live_rows import NONE_YET, visible_rows
 from lockgate.landing.plain import plainly
-from lockgate.landing.steps import insert
+from lockgate.landing.steps import send
 from lockgate.ledger.batches import Batch
 from lockgate.names import arrivals, staging_raw
 
-# A query takes note of the rows of one table a moment before those of another, so what lands goes from the one to the other in
-# no less than that: landed rows are shown so long after they were stored, and arrivals are kept so long after that.
+# A query takes note of the arrivals first, then of what has landed, then of what is visible (`rows_now`). So arrivals may go as
+# soon as it is visible that they landed. Rows that have just landed become visible so long after they were stored: no query
+# takes that from its second look to its third.
 OVERLAP_SECONDS = 0.25
-_KEPT_SECONDS = 1.0
+_LONG_STATEMENT = 4 << 20  # bytes: ten thousand partitions are named in one
 
 
 def arrivals_table(contract: Contract, origin: str) -> str:
@@ -56,10 +58,11 @@ def rows_now(contract: Contract, shown: Mapping[str, str]) -> str:
     # one block of the many that were inserted: what follows costs as much for each block as for hundreds of rows.
     place = "_topic_id, _partition, _offset"
     once = f"SELECT * FROM {arrivals(contract.stream)} ORDER BY {place} LIMIT 1 BY {place}"
+    # Arrivals first: see OVERLAP_SECONDS. Resolving these expressions takes 30 ms and more, on a busy machine seconds.
     both = f"""(
-    SELECT {", ".join(stored)}, _extra FROM {staging_raw(contract.stream)}
-    UNION ALL
     SELECT {arrived}, map() AS _extra FROM (WITH {steps} SELECT {taken} FROM ({once})) WHERE _right
+    UNION ALL
+    SELECT {", ".join(stored)}, _extra FROM {staging_raw(contract.stream)}
 )"""
     return visible_rows(both, list(shown), {"_extra": beside(contract)})
 
@@ -70,16 +73,15 @@ def beside(contract: Contract) -> str:
 
 
 class Arrivals:
-    """The arrivals of one stream, as its tail handles them. `show` and `landed` may be called from different threads."""
+    """The arrivals of one stream. `show` and `landed` may be called from different threads."""
 
-    def __init__(self, warehouse: Warehouse, stream: str, most_bytes: int) -> None:
+    def __init__(self, warehouse: Warehouse, stream: str, most_bytes: int = 0) -> None:
         """`most_bytes`: that the warehouse is to hold in memory of what has not landed."""
         self._warehouse = warehouse
         self._table = arrivals(stream)
         self._most_bytes = most_bytes
         self._waiting: list[tuple[TopicPartition, int, int]] = []  # (where, end of offsets, bytes) that were shown
         self._lock = threading.Lock()
-        self._landed: deque[tuple[float, Mapping[TopicPartition, int]]] = deque()
 
     def show(self, come: Iterable[tuple[TopicPartition, Sequence[Message]]]) -> bool:
         """From now on every query sees these messages. Raises TransientError, ClientError.
@@ -87,31 +89,41 @@ class Arrivals:
         False, and they are not shown until they have landed, where too much waits to land: the watermark is held up.
         """
         batches = [(Batch(0, where, _range_of(held), NONE_YET, 0), held) for where, held in come if held]
+        if not batches:
+            return True
+        begin, *bodies, end = encode(batches)
+        sizes = [body.nbytes for body in bodies]  # with keys, headers, and what each row needs
         with self._lock:
             if sum(size for _, _, size in self._waiting) > self._most_bytes:
                 return False
-            self._waiting += [(b.topic_partition, b.offsets.end, sum(map(len, held))) for b, held in batches]
-        insert(self._warehouse, self._table, batches)
+            self._waiting += [(b.topic_partition, b.offsets.end, n) for (b, _), n in zip(batches, sizes, strict=True)]
+        send(self._warehouse, self._table, iter([begin, *bodies, end]))
         return True
 
     def landed(self, ends: Mapping[TopicPartition, int]) -> None:
-        """What lies below these ends is shown as landed; let go of what has been for a while. Raises as `show`."""
+        """Let go of what lies below these ends, where it is visible that it has landed. Raises as `show`."""
         with self._lock:
             self._waiting = [(where, end, size) for where, end, size in self._waiting if end > ends.get(where, 0)]
-        self._landed.append((time.monotonic(), ends))
-        past: Mapping[TopicPartition, int] = {}
-        while self._landed and self._landed[0][0] < time.monotonic() - _KEPT_SECONDS:
-            past = {**past, **self._landed.popleft()[1]}
-        if past:
-            self._forget(" OR ".join(f"({_of(where)} AND _offset < {end})" for where, end in past.items()))
+        self._forget(_below(ends))
 
-    def begin(self, ends: Mapping[TopicPartition, int]) -> None:
-        """Follow these partitions, which have landed to these ends. Of others nothing is shown any more. Raises as `show`."""
-        self._landed.append((time.monotonic(), ends))
-        self._forget(f"NOT ({' OR '.join(f'({_of(where)})' for where in ends) or 'false'})")
+    def keep_only(self, ends: Mapping[TopicPartition, int]) -> None:
+        """Let go of all but what lies behind these ends: also of other partitions, and of logs that are no more, which would
+        never land. Raises as `show`."""
+        stored = self._warehouse.rows(
+            f"SELECT _topic_id, _partition, max(_offset) + 1, sum(byteSize(*)) FROM {self._table} GROUP BY ALL"
+        )
+        known = {(where.topic_id, where.partition): where for where in ends}
+        waiting = [(known[i, p], int(end), int(size)) for i, p, end, size in stored if (i, p) in known]
+        with self._lock:
+            self._waiting = [(where, end, size) for where, end, size in waiting if end > ends[where]]
+        if stored:
+            self._forget(f"NOT ({_among(ends)}) OR {_below(ends)}")
 
     def _forget(self, condition: str) -> None:
-        self._warehouse.command(f"ALTER TABLE {self._table} DELETE WHERE {condition} SETTINGS mutations_sync = 1")
+        self._warehouse.command(
+            f"ALTER TABLE {self._table} DELETE WHERE {condition}",
+            settings={"mutations_sync": 1, "max_query_size": _LONG_STATEMENT},
+        )
 
 
 def _range_of(messages: Sequence[Message]) -> OffsetRange:
@@ -121,5 +133,24 @@ def _range_of(messages: Sequence[Message]) -> OffsetRange:
     return OffsetRange(first, last + 1)
 
 
-def _of(where: TopicPartition) -> str:
-    return f"_topic_id = '{where.topic_id}' AND _partition = {where.partition}"
+def _by_topic(ends: Mapping[TopicPartition, int]) -> dict[UUID, dict[int, int]]:
+    found: dict[UUID, dict[int, int]] = defaultdict(dict)
+    for where, end in ends.items():
+        found[where.topic_id][where.partition] = end
+    return found
+
+
+def _below(ends: Mapping[TopicPartition, int]) -> str:
+    """Not a condition for each partition: a thousand of those took the engine a second."""
+    return (
+        " OR ".join(
+            f"(_topic_id = '{topic_id}' AND _offset < transform(_partition, {list(of)}, {list(of.values())}, 0))"
+            for topic_id, of in _by_topic(ends).items()
+        )
+        or "false"
+    )
+
+
+def _among(ends: Mapping[TopicPartition, int]) -> str:
+    among = (f"(_topic_id = '{i}' AND has({list(of)}, _partition))" for i, of in _by_topic(ends).items())
+    return " OR ".join(among) or "false"

@@ -13,6 +13,7 @@ from lockgate.clients.kafka import KafkaAdmin, UnknownTopic
 from lockgate.clients.warehouse import Warehouse
 from lockgate.contracts import Contract
 from lockgate.core.offsets import Lost, next_range
+from lockgate.landing.arrivals import Arrivals
 from lockgate.landing.handover import Handover
 from lockgate.landing.pipeline import Pipeline
 from lockgate.landing.pressure import Pressure
@@ -63,6 +64,10 @@ class Lander:
         report.lag = sum(max(0, end - planned[where]) for where, end in ends.items())
         # What a killed call committed but did not show.
         mirror(self._warehouse, states)
+        # What a tail has shown that was killed or switched off, of logs that are no more, too.
+        Arrivals(self._warehouse, contract.stream).keep_only(
+            {state.topic_partition: state.visible_end for state in states if state.topic_partition in ends}
+        )
         self._pipeline(contract, targets, report).run()
         report.elsewhere = self._batches.under_way_elsewhere(contract.stream)
         report.lag += report.elsewhere

@@ -52,8 +52,12 @@ def insert(warehouse: Warehouse, into: str, pieces: Iterable[tuple[Batch, Sequen
     coming = iter(pieces)
     first = next(coming, None)
     if first is not None:
-        body = encode(chain([first], coming))
-        warehouse.insert(into, SCHEMA.names, body, "ArrowStream", _ONE_BLOCK)
+        send(warehouse, into, encode(chain([first], coming)))
+
+
+def send(warehouse: Warehouse, into: str, body: Iterable[memoryview]) -> None:
+    """Encoded messages, as one block."""
+    warehouse.insert(into, SCHEMA.names, iter(body), "ArrowStream", _ONE_BLOCK)
 
 
 def check_incarnation(admin: KafkaAdmin, topic: str, sent: Iterable[Sent]) -> None:

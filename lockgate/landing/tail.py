@@ -154,7 +154,7 @@ class Tail:
         try:
             with look, pieces, _Landing(pieces) as landing:
                 mirror(self._warehouse, [target.state for target in targets])  # of one that is unknown nothing is shown
-                arrivals.begin({target.state.topic_partition: target.state.visible_end for target in targets})
+                arrivals.keep_only({target.state.topic_partition: target.state.visible_end for target in targets})
                 follower = Follower(consumer, [_start(target) for target in targets])
                 logger.info("%s: follows %d partitions", self._stream, len(targets))
                 self._until_something_is_in_the_way(follower, arrivals, landing, look, seen, epoch)
@@ -168,7 +168,7 @@ class Tail:
         self, follower: Follower, arrivals: Arrivals, landing: _Landing, look: _Look, seen: _Seen, epoch: int
     ) -> None:
         begun, renewed = 0.0, 0.0
-        while not (self._ending.is_set() or follower.has_lost or self._is_behind(follower)):
+        while not (self._ending.is_set() or follower.has_lost or landing.lost or self._is_behind(follower)):
             # By this thread, and not for one that hangs in a step: it loses the lease.
             if time.monotonic() - renewed > LEASE_SECONDS / 4 and landing.seconds < LEASE_SECONDS:
                 self._leases.renew(tail_lease(self._stream), epoch)
@@ -223,8 +223,12 @@ class _Landing:
     def __enter__(self) -> _Landing:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._pool.shutdown()
+        left, self._under_way = self._under_way, None
+        # Something else was in the way, while this went wrong, too: what it was is left for whoever goes on, but not unsaid.
+        if left is not None and kind is not None and (error := left.exception()) is not None:
+            logger.warning("a piece was not landed: %s", error, exc_info=not isinstance(error, _TROUBLE))
 
     @property
     def seconds(self) -> float:

@@ -161,7 +161,7 @@ def _take_back(connection: Connection[Row], key: tuple[int, int], at: int) -> li
     """Remove what intents plan below offset `at`, fencing their holders; the ranges that were removed."""
     open_intents = connection.execute(
         "SELECT batch_id, first_offset, end_offset FROM batch"
-        " WHERE topic_no = %s AND partition = %s AND state = 'intent' AND first_offset < %s FOR UPDATE",
+        " WHERE topic_no = %s AND partition = %s AND state = 'intent' AND first_offset < %s ORDER BY batch_id FOR UPDATE",
         (*key, at),
     ).fetchall()
     for intent in open_intents:

@@ -137,6 +137,9 @@ def stop(connection: Connection[Row], topic_partition: TopicPartition, reason: s
 def _retire(connection: Connection[Row], topic_no: int, by: str, changed: set[StreamHour]) -> None:
     """End an incarnation's partitions where they are planned to: its offsets mean other messages now, or none."""
     connection.execute("SELECT FROM topic_partition WHERE topic_no = %s ORDER BY partition FOR UPDATE", (topic_no,))
+    connection.execute(
+        "SELECT FROM batch WHERE topic_no = %s AND state = 'intent' ORDER BY batch_id FOR UPDATE", (topic_no,)
+    )
     for growing in connection.execute("SELECT partition FROM open_batch WHERE topic_no = %s", (topic_no,)).fetchall():
         seal(connection, topic_no, growing["partition"], by, changed)
     open_partitions = connection.execute(

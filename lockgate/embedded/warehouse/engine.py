@@ -37,6 +37,7 @@ from lockgate.embedded.warehouse.errors import (
 )
 from lockgate.embedded.warehouse.lexer import identifier, literal
 from lockgate.embedded.warehouse.parsing import Kind, Parser, classify
+from lockgate.names import ARRIVED, STAGING_RAW
 
 _ACCOUNTS = "accounts.json"  # users and roles made with SQL
 _MOST_REOPENED = 200  # each time chdb keeps 9 MB, 5 threads and 13 files of the engine that was closed
@@ -45,9 +46,10 @@ _MOST_READY = 16  # of those that came back unchanged
 # Sets of user, roles and settings that connections are kept ready for; the one unused for longest goes.
 _MOST_SETTINGS = 64
 
-# What a closed engine takes with it, beyond what is a session's (`sessions`).
-_WOULD_BE_LOST = """
-    SELECT concat('table ', database, '.', name) FROM system.tables WHERE engine = 'Memory' AND total_rows > 0
+# What a closed engine takes with it, beyond what is a session's (`sessions`). Arrivals are in Kafka, too, and shown anew.
+_WOULD_BE_LOST = f"""
+    SELECT concat('table ', database, '.', name) FROM system.tables
+    WHERE (engine = 'Memory' AND total_rows > 0 AND NOT (database = '{STAGING_RAW}' AND endsWith(name, '{ARRIVED}')))
         OR (database IN (SELECT name FROM system.databases WHERE engine = 'Memory') AND lower(database) != 'information_schema')
     UNION ALL SELECT concat('backup or restore ', id) FROM system.backups WHERE status IN ('CREATING_BACKUP', 'RESTORING')
 """

@@ -127,7 +127,6 @@ def test_readers_see_no_hole_and_nothing_vanish_while_it_lands(
 ) -> None:
     """Read all the while, as fast as can be: tails land and let go, ticks seal, one tail is killed and another begins."""
     monkeypatch.setattr(tail, "_LAND_SECONDS", 0.1)
-    monkeypatch.setattr("lockgate.landing.arrivals._KEPT_SECONDS", 0.3)
     looks, enough = list[dict[int, tuple[int, int]]](), threading.Event()
 
     def look() -> None:
@@ -211,7 +210,6 @@ def test_memory_is_let_go_of_and_a_tail_shows_nothing_of_another_log(
 ) -> None:
     """What was read of an incarnation that is no more would never land."""
     monkeypatch.setattr(tail, "_LAND_SECONDS", 0.1)
-    monkeypatch.setattr("lockgate.landing.arrivals._KEPT_SECONDS", 0.2)
     ensure_tables(stream.warehouse, [stream.contract])
     stream.produce([event(1)], partition=0)
     other = TopicPartition(99, uuid4(), stream.name, 0, uuid4())
@@ -224,26 +222,54 @@ def test_memory_is_let_go_of_and_a_tail_shows_nothing_of_another_log(
         assert now(stream) == (1, 1)  # the same event, of the log that there is
         stream.produce([event(n) for n in range(2, 50)], partition=0)
         until(lambda: stream.visible() == (49, 49), "it lands")
-        time.sleep(0.3)
-        stream.produce([event(50)], partition=0)
-        until(lambda: stream.visible() == (50, 50), "it lands")
-        until(lambda: in_memory(stream) <= 1, "what has landed is let go of")
+        until(lambda: in_memory(stream) == 0, "what has landed is let go of")
 
 
 def test_the_warehouse_holds_no_more_than_it_may(stream: Stream) -> None:
-    """Where a batch that somebody else has taken holds the watermark up; what is landed behind it makes room again."""
+    """Where a batch that somebody else has taken holds the watermark up; what is landed behind it makes room again. Keys count,
+    and what a tail before this one has left."""
     ensure_tables(stream.warehouse, [stream.contract])
-    stream.produce([event(n) for n in range(1, 11)], partition=0)
+    stream.produce([event(n) for n in range(1, 11)], partition=0, key=b"k" * 20_000)
     where, messages = TopicPartition(97, uuid4(), stream.name, 0, uuid4()), read(stream, 10)
     known(stream, where)
-    arrivals = Arrivals(stream.warehouse, stream.name, most_bytes=sum(map(len, messages[:3])))
+    arrivals = Arrivals(stream.warehouse, stream.name, most_bytes=70_000)
     assert arrivals.show([(where, messages[:2])])
     assert arrivals.show([(where, messages[2:5])])
     assert not arrivals.show([(where, messages[5:])])
-    arrivals.landed({where: 2})
-    assert arrivals.show([(where, messages[5:])])
-    assert not arrivals.show([(where, messages[5:])])
-    assert now(stream) == (10, 10)
+    next_tail = Arrivals(stream.warehouse, stream.name, most_bytes=70_000)
+    next_tail.keep_only({where: 0})
+    assert not next_tail.show([(where, messages[5:])])
+    for one in (arrivals, next_tail):
+        one.landed({where: 5})
+        assert one.show([(where, messages[5:])])
+    assert now(stream) == (5, 5)
+    assert in_memory(stream) == 10
+
+
+def test_of_a_log_that_is_no_more_nothing_is_shown_after_a_tick(stream: Stream) -> None:
+    """Also where no tail begins any more: it will never land."""
+    ensure_tables(stream.warehouse, [stream.contract])
+    other = TopicPartition(96, uuid4(), stream.name, 0, uuid4())
+    known(stream, other)
+    stream.produce([event(1)], partition=0)
+    Arrivals(stream.warehouse, stream.name, 1 << 20).show([(other, read(stream, 1))])
+    assert now(stream) == (1, 1)
+    stream.land()
+    assert now(stream) == stream.visible() == (1, 1)
+
+
+def test_many_partitions_are_let_go_of_at_once(stream: Stream) -> None:
+    ensure_tables(stream.warehouse, [stream.contract])
+    stream.produce([event(1)], partition=0)
+    topic_id, kafka_id = uuid4(), uuid4()
+    many = {TopicPartition(95, topic_id, stream.name, number, kafka_id): 10**12 for number in range(10_000)}
+    arrivals = Arrivals(stream.warehouse, stream.name, 1 << 20)
+    where = next(iter(many))
+    arrivals.show([(where, read(stream, 1))])
+    arrivals.keep_only({**many, where: 0})
+    assert in_memory(stream) == 1
+    arrivals.landed(many)
+    assert in_memory(stream) == 0
 
 
 def test_a_new_attribute_is_there_at_once(stream: Stream) -> None:

@@ -72,6 +72,27 @@ def test_late_events_of_the_same_hours_are_committed_by_two_processes(
     assert versions(stream) == {EARLY, LATE}
 
 
+def test_a_topic_is_made_again_while_the_lease_of_its_batches_is_renewed(
+    stream: Stream, partitions: list[TopicPartition]
+) -> None:
+    """The batch of the higher number is in the lower partition; whoever renews has one of them when the other begins."""
+    holder = stream.batches("holder")
+    (first,) = holder.claim([Wanted(partitions[1], 10, 10)], 10)
+    (second,) = holder.claim([Wanted(partitions[0], 10, 10)], 10)
+    renews = "UPDATE batch SET lease_until = now() WHERE batch_id = %s"
+    again = ThreadPoolExecutor(1)
+    with stream.postgres.transaction() as connection:
+        connection.execute(renews, (first.batch_id,))
+        made = again.submit(
+            stream.batches("other").register, stream.name, stream.name, uuid4(), dict.fromkeys(range(4), 0)
+        )
+        with pytest.raises(TimeoutError):
+            made.result(1)
+        connection.execute(renews, (second.batch_id,))
+    assert len(made.result(30)) == 4
+    again.shutdown()
+
+
 def test_two_seal_what_tails_have_open_in_the_same_hours(
     stream: Stream, partitions: list[TopicPartition], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from lockgate.clients.kafka import producer
@@ -20,7 +20,7 @@ from lockgate.embedded.leftovers import find_leftovers
 from lockgate.embedded.services import services
 from lockgate.embedded.state import read_state
 from lockgate.embedded.supervisor import Supervisor
-from lockgate.landing import piecewise, steps, tail
+from lockgate.landing import piecewise, reading, steps, tail
 from lockgate.ledger.open_batches import OpenBatches
 from lockgate.settings import Settings
 from tests.integration.landing.streams import Stream, event
@@ -230,6 +230,27 @@ def test_a_stopped_partition_does_not_hold_up_the_others_and_goes_on_after_a_dec
         stream.produce([event(31)], partition=0)
         until(lambda: stream.visible() == (26, 26), "what Kafka still has of it is, too")
     assert stream.prover().last_day().problems == []
+
+
+def test_a_loss_that_is_found_when_a_piece_is_due_stops_its_partition(
+    stream: Stream, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "_LAND_SECONDS", 0.0)
+    take, lost = reading.Reading.take, threading.Event()
+
+    def find_it_gone(of: reading.Reading, fetched: list[Message]) -> tuple[list[Message], list[Message]]:
+        taken = take(of, fetched)
+        if lost.is_set() and of.partition == 0:
+            of.lost = reading.OffsetsGone("Kafka no longer has it, says the test")
+        return taken
+
+    with tailing(stream, settings):
+        stream.produce([event(1)], partition=0)
+        until(lambda: stream.visible() == (1, 1), "it follows")
+        monkeypatch.setattr(reading.Reading, "take", find_it_gone)
+        lost.set()
+        stream.produce([event(2)], partition=0)
+        until(lambda: any(s.stopped_because for s in stream.batches().partitions(stream.name)), "it is stopped")
 
 
 def test_transactions_leave_gaps_that_are_accounted_for(stream: Stream, settings: Settings) -> None:

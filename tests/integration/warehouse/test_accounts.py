@@ -316,6 +316,15 @@ def test_what_is_in_memory_only_is_not_lost(own: RunningWarehouse, make: str, dr
     own.ask("DROP USER bob", user="sec")
 
 
+def test_arrivals_may_be_forgotten(own: RunningWarehouse) -> None:
+    """They are in Kafka, and a tail that follows a stream has some nearly always: users could not be changed while it does."""
+    own.ask("CREATE DATABASE IF NOT EXISTS staging_raw", user="sec")
+    own.ask("CREATE TABLE staging_raw.orders__arrived ENGINE = Memory AS SELECT 1 AS n", user="sec")
+    own.ask("CREATE USER bob", user="sec")
+    own.ask("DROP USER bob", user="sec")
+    own.ask("DROP TABLE staging_raw.orders__arrived SYNC", user="sec")
+
+
 @pytest.mark.usefixtures("eve")
 def test_a_query_that_runs_is_waited_for(own: RunningWarehouse) -> None:
     with ThreadPoolExecutor(1) as pool:
