@@ -6,6 +6,7 @@ whether a statement may be sent again is the caller's knowledge (landing counts 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -145,13 +146,17 @@ def _named_failures(address: str) -> Iterator[None]:
         yield
     except ClickHouseError as error:
         code = getattr(error, "code", None)
-        message = str(error)
+        message = _AN_ADDRESS.sub("", str(error))
         if code is None or code in _TRANSIENT_CODES:
             kind = WarehouseUnavailable if code in _TRANSIENT_CODES or _is_connection(error) else WarehouseError
             raise kind(f"warehouse at {address}: {message}", code) from error
         raise WarehouseError(message, code) from error
     except (HTTPError, ConnectionError, TimeoutError, OSError) as error:
         raise WarehouseUnavailable(f"warehouse at {address} does not answer: {error}") from error
+
+
+# The driver tells of a refused connection with all of the request's address, which holds the statement.
+_AN_ADDRESS = re.compile(r" with url: \S+")
 
 
 def _is_connection(error: Exception) -> bool:

@@ -47,6 +47,7 @@ LEASE_SECONDS = 10.0  # a tail that is silent for so long is none that a tick wo
 _LOOK_SECONDS = 5.0  # between two looks at whether there is a reason to begin again
 _IDLE_SECONDS = 0.25  # that a message is waited for, between two looks at everything else
 _LONGEST_PAUSE = 5.0
+_SAY_SECONDS = 60.0  # a line in the log: so one can tell a tail that works from one that hangs
 # From the beginning of one piece to that of the next, at least. What waits meanwhile is shown; a piece costs 45 CPU ms.
 _LAND_SECONDS = 1.0
 CALM_PARTS = 100  # of a table partition, up to which its merges are taken to keep up
@@ -94,6 +95,7 @@ class Tail:
         self._stream = stream
         self._ending = ending
         self._tell, self._tell_arrived = tell, tell_arrived
+        self._waits_for: str | None = None  # the tail that was said to be in the way
         self._admin = KafkaAdmin(settings)
         self._lander = Lander(settings, warehouse, batches)
         self._leases = Leases(batches.postgres, batches.holder, LEASE_SECONDS)
@@ -111,11 +113,22 @@ class Tail:
                 in_a_row = 1 if time.monotonic() - began > _LONGEST_PAUSE else in_a_row + 1
                 logger.warning("%s: begins again: %s", self._stream, error or type(error).__name__)
                 self._ending.wait(min(0.125 * 2 ** min(in_a_row, 10), _LONGEST_PAUSE))
+        logger.info("%s: has ended", self._stream)
 
     def _land_and_follow(self) -> None:
-        if self._leases.holder(tail_lease(self._stream)) not in (None, self._batches.holder):
-            self._ending.wait(LEASE_SECONDS / 4)  # another tail follows, or has just died
+        holder = self._leases.holder(tail_lease(self._stream))
+        if holder not in (None, self._batches.holder):
+            if holder != self._waits_for:
+                logger.info(
+                    "%s: waits for %s, which follows it, or died less than %g s ago",
+                    self._stream,
+                    holder,
+                    LEASE_SECONDS,
+                )
+            self._waits_for = holder
+            self._ending.wait(LEASE_SECONDS / 4)
             return
+        self._waits_for = None
         known = in_force(self._settings.contracts)
         contract = known.contracts.get(self._stream)
         if contract is None:
@@ -168,6 +181,7 @@ class Tail:
         self, follower: Follower, arrivals: Arrivals, landing: _Landing, look: _Look, seen: _Seen, epoch: int
     ) -> None:
         begun, renewed = 0.0, 0.0
+        said, shown = time.monotonic(), 0
         while not (self._ending.is_set() or follower.has_lost or landing.lost or self._is_behind(follower)):
             # By this thread, and not for one that hangs in a step: it loses the lease.
             if time.monotonic() - renewed > LEASE_SECONDS / 4 and landing.seconds < LEASE_SECONDS:
@@ -184,7 +198,11 @@ class Tail:
             begun = time.monotonic()
             read = time.time()
             if come and arrivals.show(come):
+                shown += sum(len(messages) for _, messages in come)
                 self._tell_arrived(Arrived(come, read, time.time()))
+            if time.monotonic() - said > _SAY_SECONDS:
+                logger.info("%s: %d events in the last minute", self._stream, shown)
+                said, shown = time.monotonic(), 0
             landing.go_on(follower)
 
     def _is_behind(self, follower: Follower) -> bool:

@@ -309,15 +309,18 @@ def test_it_ends_when_it_is_asked_to_with_everything_sealed(stream: Stream, sett
     assert stream.prover().last_day().problems == []
 
 
-def test_a_second_tail_waits_until_the_first_has_ended(
-    stream: Stream, settings: Settings, monkeypatch: pytest.MonkeyPatch
+def test_a_second_tail_waits_until_the_first_has_ended_and_says_so(
+    stream: Stream, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "lockgate.landing.tail")
     monkeypatch.setattr(tail, "LEASE_SECONDS", 1.0)
     with tailing(stream, settings, "the first") as first, tailing(stream, settings, "the second") as second:
         stream.produce([event(n) for n in range(1, 10)])
         until(lambda: stream.visible() == (9, 9), "they are visible")
         assert first.heard
         assert not second.heard
+        until(lambda: "waits for the first, which follows it" in caplog.text, "it says that it waits")
+    assert caplog.text.count("waits for the first") == 1
     with tailing(stream, settings, "the second") as second:
         stream.produce([event(10)])
         until(lambda: stream.visible() == (10, 10), "it is visible")
