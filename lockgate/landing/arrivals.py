@@ -1,10 +1,10 @@
 """What has arrived and has not landed yet, for readers who cannot wait for that: `staging.<stream>__now`.
 
 A tail sends what it reads into a table in memory, as bytes, before anything else is done with it: 5 CPU ms an insert, where
-landing takes 40 (chdb 26.9). The view shows these messages beside what has landed, by the one rule that decides what readers
-see (`live_rows`): of offsets at which nothing is committed yet, the live rows are those that have just arrived. So each event is
-there once, whatever else happens at the same moment. What this table holds is nobody's only copy: it is in Kafka, the tail
-lands it from there, and what the warehouse forgets when it ends is not counted anywhere.
+landing takes 40 (chdb 26.9). The view (`now`) shows these messages beside what has landed, by the one rule that decides what
+readers see (`live_rows`): of offsets at which nothing is committed yet, the live rows are those that have just arrived. So each
+event is there once, whatever else happens at the same moment. What this table holds is nobody's only copy: it is in Kafka, and
+lands from there. What a warehouse forgets when it ends was not counted anywhere.
 """
 
 from __future__ import annotations
@@ -17,59 +17,17 @@ from uuid import UUID
 from confluent_kafka import Message
 
 from lockgate.clients.warehouse import Warehouse
-from lockgate.contracts import Contract
 from lockgate.core.offsets import OffsetRange, TopicPartition
 from lockgate.landing.encoding import encode
-from lockgate.landing.extraction import columns, extra
-from lockgate.landing.fields import fields
-from lockgate.landing.live_rows import NONE_YET, visible_rows
-from lockgate.landing.plain import plainly
+from lockgate.landing.live_rows import NONE_YET
 from lockgate.landing.steps import send
 from lockgate.ledger.batches import Batch
-from lockgate.names import arrivals, staging_raw
+from lockgate.names import arrivals
 
-# A query takes note of the arrivals first, then of what has landed, then of what is visible (`rows_now`). So arrivals may go as
-# soon as it is visible that they landed. Rows that have just landed become visible so long after they were stored: no query
-# takes that from its second look to its third.
+# By the order in which a query looks (`now.rows_now`), arrivals may go as soon as it is visible that they landed. Rows that have
+# just landed become visible so long after they were stored: no query takes that from its look at the one to that at the other.
 OVERLAP_SECONDS = 0.25
 _LONG_STATEMENT = 4 << 20  # bytes: ten thousand partitions are named in one
-
-
-def arrivals_table(contract: Contract, origin: str) -> str:
-    """`origin`: names and types of the columns that say where a message came from."""
-    return (
-        f"CREATE TABLE IF NOT EXISTS {arrivals(contract.stream)} ({origin}, _landed_at DateTime64(3, 'UTC') DEFAULT now64(3),"
-        " _raw Nullable(String)) ENGINE = Memory"
-    )
-
-
-def rows_now(contract: Contract, shown: Mapping[str, str]) -> str:
-    """A SELECT of what has landed and, behind that, of what has arrived and is plainly right (`plain`): it will surely land.
-
-    `shown`: column of `staging.<stream>` → type; they are these, too. `_batch` is 0 where there is none yet.
-    """
-    stored = [name for name in (*shown, "_generation") if name != "_extra"]
-    steps = ", ".join(f"{expression} AS {alias}" for alias, expression in plainly(contract))
-    values = dict(columns(contract)) | {"_raw": "_message"}
-    origin = [name for name in stored if name not in values]
-    taken = ", ".join([*origin, "raw AS _message", *(field.value for field in fields(contract)), "right AS _right"])
-    arrived = ", ".join(f"CAST({values[n]} AS {shown[n]}) AS {n}" if n in values else n for n in stored)
-    # A message that was sent twice, by a client that had no answer or a tail that had slept, is there twice. The order makes
-    # one block of the many that were inserted: what follows costs as much for each block as for hundreds of rows.
-    place = "_topic_id, _partition, _offset"
-    once = f"SELECT * FROM {arrivals(contract.stream)} ORDER BY {place} LIMIT 1 BY {place}"
-    # Arrivals first: see OVERLAP_SECONDS. Resolving these expressions takes 30 ms and more, on a busy machine seconds.
-    both = f"""(
-    SELECT {arrived}, map() AS _extra FROM (WITH {steps} SELECT {taken} FROM ({once})) WHERE _right
-    UNION ALL
-    SELECT {", ".join(stored)}, _extra FROM {staging_raw(contract.stream)}
-)"""
-    return visible_rows(both, list(shown), {"_extra": beside(contract)})
-
-
-def beside(contract: Contract) -> str:
-    """`_extra` of a row of `staging_raw`, as `r`: what was stored, or what is taken from its bytes."""
-    return f"if(notEmpty(r._extra) OR empty(r._raw), r._extra, {extra(contract)})"
 
 
 class Arrivals:

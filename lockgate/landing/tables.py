@@ -15,11 +15,11 @@ from datetime import timedelta
 from lockgate.clients.warehouse import Warehouse
 from lockgate.contracts import Contract, Retention
 from lockgate.core.types import column_type
-from lockgate.landing.arrivals import arrivals_table, beside, rows_now
 from lockgate.landing.columns import differences, follow, follow_views
 from lockgate.landing.extraction import columns, detail, extracted, extracted_columns, reason
 from lockgate.landing.fields import fields
 from lockgate.landing.live_rows import REFUSED, visible_rows
+from lockgate.landing.now import arrivals_table, beside, rows_now
 from lockgate.landing.plain import plainly
 from lockgate.names import (
     DISCARDED,

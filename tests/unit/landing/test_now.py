@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lockgate.contracts import load_contracts
-from lockgate.landing.arrivals import rows_now
+from lockgate.landing.now import rows_now
 from lockgate.landing.tables import staging_types
 from lockgate.names import VISIBLE, arrivals, staging_raw
 from lockgate.settings import ROOT
