@@ -29,6 +29,7 @@ DAGSTER_DATABASE = "dagster"
 LEGACY_DATABASE = "legacy"
 
 ARRIVED = "__arrived"  # how tables of arrivals end
+NOW = "__now"  # and the views that show them
 
 QUARANTINE = f"{STAGING_RAW}.quarantine"
 VISIBLE = f"{LEDGER}.visible"
@@ -75,7 +76,7 @@ def staging(stream: str) -> str:
 
 def staging_now(stream: str) -> str:
     """The view of a stream's committed rows and, where a tail follows it, of what has arrived since."""
-    return f"{staging(stream)}__now"
+    return f"{staging(stream)}{NOW}"
 
 
 def candidate_database(lane: str) -> str:

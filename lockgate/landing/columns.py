@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
 from lockgate.clients.errors import TransientError
 from lockgate.clients.warehouse import Warehouse, WarehouseError
 from lockgate.core.types import Change, attribute_type, change, why_not
+from lockgate.names import NOW, STAGING
 
 logger = logging.getLogger(__name__)
+
+# Of a table; also where the name of a column follows.
+_PLAIN_NAME = re.compile(r"(?<![\w.])\w+\.\w+")
 
 
 class ContractChangedError(RuntimeError):
@@ -84,15 +88,16 @@ def _check_digits(warehouse: Warehouse, table: str, column: str, kind: str) -> N
         )
 
 
-def follow_views(warehouse: Warehouse, source: str) -> list[str]:
-    """Make anew the views that read `source`, themselves or by way of others, and declare other columns than they read now.
+def follow_views(warehouse: Warehouse, sources: Collection[str]) -> list[str]:
+    """Make anew the views that read one of `sources`, themselves or by way of others, and declare other columns than they
+    read now.
 
     A view keeps the types that it was made with and converts to them in silence: 3000000000 read through a view that was made
     over an Int32 is -1294967296. So this comes before the first wider value can land. Returns the names.
     """
     made: list[str] = []
     views = _views(warehouse)
-    for view in _readers(source, views):
+    for view in _readers(sources, views):
         select, create = views[view]
         try:
             reads = [(str(row[0]), str(row[1])) for row in warehouse.rows(f"DESCRIBE TABLE ({select})")]
@@ -108,28 +113,34 @@ def follow_views(warehouse: Warehouse, source: str) -> list[str]:
 
 
 def _views(warehouse: Warehouse) -> dict[str, tuple[str, str]]:
-    """View → (its SELECT, the statement that makes it anew from it)."""
+    """View → (its SELECT, the statement that makes it anew from it). Not those of the platform's own over staging: they read
+    tables alone."""
     rows = warehouse.rows(
         "SELECT database, name, as_select, create_table_query FROM system.tables WHERE engine = 'View'"
         " AND database NOT IN ('system', 'information_schema', 'INFORMATION_SCHEMA')"
+        f" AND NOT (database = '{STAGING}' AND (endsWith(name, '{NOW}') OR startsWith(comment, 'lockgate ')))"
     )
     return {f"{database}.{name}": (select, made_anew(create)) for database, name, select, create in rows}
 
 
-def _readers(source: str, views: Mapping[str, tuple[str, str]]) -> list[str]:
-    """The views that read `source`, themselves or by way of others; each after those that it reads."""
-    reads = {
-        view: [v for v in (source, *views) if v != view and _names(select, v)] for view, (select, _) in views.items()
-    }
-    found = {source}
-    while more := {view for view, of in reads.items() if view not in found and found & set(of)}:
+def _readers(sources: Collection[str], views: Mapping[str, tuple[str, str]]) -> list[str]:
+    """The views that read one of `sources`, themselves or by way of others; each after those that it reads."""
+    known = {*sources, *views}
+    reads = {view: _named(select, known) - {view} for view, (select, _) in views.items()}
+    found = set(sources)
+    while more := {view for view, of in reads.items() if view not in found and found & of}:
         found |= more
-    in_order = TopologicalSorter({view: found & set(reads[view]) for view in found - {source}}).static_order()
-    return [view for view in in_order if view != source]
+    in_order = TopologicalSorter({view: found & reads[view] for view in found.difference(sources)}).static_order()
+    return [view for view in in_order if view not in sources]
 
 
-def _names(select: str, table: str) -> bool:
-    return re.search(rf"(?<![\w.]){re.escape(table)}(?!\w)", select.replace("`", "")) is not None
+def _named(select: str, tables: Collection[str]) -> set[str]:
+    """The tables that a SELECT names. One look at its text for all that are plain: hundreds of views, each of which is long, were
+    looked through for each other in seconds."""
+    text = select.replace("`", "")
+    plain = set(_PLAIN_NAME.findall(text))
+    odd = (table for table in tables if not _PLAIN_NAME.fullmatch(table))
+    return plain.intersection(tables) | {t for t in odd if re.search(rf"(?<![\w.]){re.escape(t)}(?!\w)", text)}
 
 
 def _declared(warehouse: Warehouse, view: str) -> list[tuple[str, str]]:

@@ -351,8 +351,7 @@ def _ensure_stream(warehouse: Warehouse, contract: Contract, digest: str) -> Non
     warehouse.command(staging_view(contract))
     warehouse.command(arrivals_table(contract, _origin(with_codec=False)))
     warehouse.command(now_view(contract))
-    follow_views(warehouse, staging(contract.stream))
-    follow_views(warehouse, staging_now(contract.stream))
+    follow_views(warehouse, [staging(contract.stream), staging_now(contract.stream)])
     keep = contract.retention
     _follow_retention(warehouse, table, [_extra_column(keep)], _row_expiries(keep))
     views = landing_views(contract)

@@ -61,5 +61,18 @@ def test_views_follow_in_the_order_in_which_they_read() -> None:
         "intermediate.stg_s": ("SELECT id FROM staging.s", ""),
         "intermediate.stg_s2": ("SELECT id FROM staging.s2", ""),
         "other.staging": ("SELECT s FROM other.staging_s", ""),
+        "odd.a name": ("SELECT staging.s.id FROM staging.s", ""),
+        "odd.reads it": ("SELECT 1 FROM `odd`.`a name`", ""),
+        "dev.now": ("SELECT id FROM staging.s__now", ""),
     }
-    assert _readers("staging.s", views) == ["intermediate.stg_s", "intermediate.int_s", "dev.both"]
+    found = _readers(["staging.s", "staging.s__now"], views)
+    assert set(found) == {
+        "intermediate.stg_s",
+        "intermediate.int_s",
+        "dev.both",
+        "odd.a name",
+        "odd.reads it",
+        "dev.now",
+    }
+    assert found.index("intermediate.stg_s") < found.index("intermediate.int_s") < found.index("dev.both")
+    assert found.index("odd.a name") < found.index("odd.reads it")
