@@ -193,8 +193,8 @@ def _replay(
     return Fed(source, result)
 
 
-def patiently(work: Callable[[], Done], screen: Screen, ending: Ending, pause: float = _AWAY_SECONDS) -> Done:
-    """What `work` returns; asked again, every `pause` seconds, while a server is away and the demo is not to end.
+def patiently(work: Callable[[], Done], screen: Screen, ending: Ending) -> Done:
+    """What `work` returns; asked again, every few seconds, while a server is away and the demo is not to end.
 
     Raises what `work` raises; a TransientError only once the demo is to end.
     """
@@ -203,7 +203,7 @@ def patiently(work: Callable[[], Done], screen: Screen, ending: Ending, pause: f
             return work()
         except TransientError as error:
             screen.say(f"{error}; waiting")
-            wait_until_set(ending.stop, pause)
+            wait_until_set(ending.stop, _AWAY_SECONDS)
             if ending.is_due:
                 raise
 

@@ -23,6 +23,14 @@ def lock_partitions(connection: Connection[Row], keys: Iterable[tuple[int, int]]
     )
 
 
+def lock_topic(connection: Connection[Row], topic_no: int) -> None:
+    """All partitions of an incarnation, and the intents in them."""
+    connection.execute("SELECT FROM topic_partition WHERE topic_no = %s ORDER BY partition FOR UPDATE", (topic_no,))
+    connection.execute(
+        "SELECT FROM batch WHERE topic_no = %s AND state = 'intent' ORDER BY batch_id FOR UPDATE", (topic_no,)
+    )
+
+
 def lock_batches(connection: Connection[Row], numbers: Iterable[int]) -> list[int]:
     """Until the transaction ends, these batches stay as they are. Those that there are, in order."""
     rows = connection.execute(

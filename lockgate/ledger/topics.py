@@ -12,6 +12,7 @@ from psycopg import Connection
 from lockgate.clients.postgres import Postgres
 from lockgate.core.offsets import LastMessage, TopicPartition
 from lockgate.ledger.decisions import decide, give_up
+from lockgate.ledger.locking import lock_topic
 from lockgate.ledger.rows import Row, execute_each, one_row
 from lockgate.ledger.sealing import seal
 from lockgate.ledger.watermark import StreamHour, changed_hours
@@ -136,10 +137,7 @@ def stop(connection: Connection[Row], topic_partition: TopicPartition, reason: s
 
 def _retire(connection: Connection[Row], topic_no: int, by: str, changed: set[StreamHour]) -> None:
     """End an incarnation's partitions where they are planned to: its offsets mean other messages now, or none."""
-    connection.execute("SELECT FROM topic_partition WHERE topic_no = %s ORDER BY partition FOR UPDATE", (topic_no,))
-    connection.execute(
-        "SELECT FROM batch WHERE topic_no = %s AND state = 'intent' ORDER BY batch_id FOR UPDATE", (topic_no,)
-    )
+    lock_topic(connection, topic_no)
     for growing in connection.execute("SELECT partition FROM open_batch WHERE topic_no = %s", (topic_no,)).fetchall():
         seal(connection, topic_no, growing["partition"], by, changed)
     open_partitions = connection.execute(
