@@ -31,7 +31,7 @@ query Going($job: String!) {
 """
 _STATUS = """
 query Status($run: ID!) {
-  runOrError(runId: $run) { __typename ... on Run { runId status } }
+  runOrError(runId: $run) { __typename ... on Run { runId status tags { key value } } }
 }
 """
 
@@ -42,10 +42,11 @@ class DagsterAway(TransientError):
 
 @dataclass(frozen=True)
 class Run:
-    """`status`: in Dagster's words."""
+    """`status`: in Dagster's words. `settled`: it has not failed, or Dagster has said that it does not try it again."""
 
     run_id: str
     status: str
+    settled: bool = True
 
     @property
     def short_id(self) -> str:
@@ -58,7 +59,7 @@ class Run:
 
     @property
     def ended(self) -> bool:
-        return self.status in ("SUCCESS", "FAILURE", "CANCELED")
+        return self.settled and self.status in ("SUCCESS", "FAILURE", "CANCELED")
 
 
 def launch(settings: Settings, job: str) -> Run:
@@ -74,8 +75,16 @@ def going(settings: Settings, job: str) -> Run | None:
 
 
 def now(settings: Settings, run: Run) -> Run:
-    """The same run with the status that it has now. Raises DagsterAway."""
-    return Run(run.run_id, str(_ask(settings, _STATUS, "runOrError", "Run", run=run.run_id)["status"]))
+    """The same run as it is now, or the one by which Dagster has tried it again. Raises DagsterAway.
+
+    Dagster starts a run again whose process was killed, and says of each failed run whether it does, a moment after its end.
+    """
+    found = _ask(settings, _STATUS, "runOrError", "Run", run=run.run_id)
+    tags = {tag["key"]: tag["value"] for tag in found["tags"]}
+    if again := tags.get("dagster/auto_retry_run_id"):
+        return now(settings, Run(again, "QUEUED"))
+    status = str(found["status"])
+    return Run(run.run_id, status, settled=status != "FAILURE" or tags.get("dagster/will_retry") == "false")
 
 
 def _ask(settings: Settings, query: str, field: str, wanted: str, **variables: str) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def await_hour(settings: Settings, screen: Screen, stop: threading.Event, deadli
     with open_platform(settings) as platform:
         while not stop.is_set() and (deadline is None or time.monotonic() < deadline):
             try:
-                run = _begin(settings, screen) if run is None else now(settings, run)
+                run = _begin(settings, screen) if run is None else _follow(settings, run, screen)
                 hour = Hour(run, _marts(platform))
                 if hour.has_failed or not hour.waiting_for:
                     break
@@ -92,6 +92,13 @@ def _begin(settings: Settings, screen: Screen) -> Run:
         f"the hour's run {run.short_id} builds the marts that need a history (Spark: sessions, weekly retention)"
     )
     return run
+
+
+def _follow(settings: Settings, run: Run, screen: Screen) -> Run:
+    followed = now(settings, run)
+    if followed.run_id != run.run_id:
+        screen.say(f"the hour's run {run.short_id} came to nothing; Dagster tries it again: {followed.short_id}")
+    return followed
 
 
 def _marts(platform: Platform) -> list[MartOutcome]:

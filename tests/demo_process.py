@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -91,6 +93,30 @@ class Demo:
         known = next((s for s in state.services if s.name == service and s.pid), None) if state else None
         try:
             return psutil.Process(known.pid) if known else None
+        except psutil.NoSuchProcess:
+            return None
+
+    def process_of_run(self, job: str) -> psutil.Process | None:
+        """The process of a run of `job` that is going. Dagster itself notes in a run's log which it is."""
+        query = """query Going($job: String!) {
+          runsOrError(filter: {pipelineName: $job, statuses: [STARTING, STARTED]}, limit: 1) {
+            ... on Runs { results { eventConnection { events { ... on MessageEvent { message } } } } }
+          }
+        }"""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.settings.dagster_port}/graphql",
+            json.dumps({"query": query, "variables": {"job": job}}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                runs = (json.load(response)["data"] or {})["runsOrError"]["results"]
+        except (OSError, KeyError):
+            return None  # Dagster, too, may be down for a moment
+        said = "".join(event["message"] for run in runs for event in run["eventConnection"]["events"])
+        started = re.search(r"Started process for run \(pid: (\d+)\)", said)
+        try:
+            return psutil.Process(int(started[1])) if started else None
         except psutil.NoSuchProcess:
             return None
 

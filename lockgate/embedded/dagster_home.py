@@ -41,13 +41,17 @@ concurrency:
     tag_concurrency_limits:
       - key: dagster/backfill
         limit: 1
-# A run whose process was killed is marked failed within a minute and never resumed: the next tick goes on from
-# what the ledger says.
+# A run whose process was killed is marked failed within a minute and never resumed; it is started again, and goes on from
+# what the ledger says. Not the minute's (its tag says 0): its next tick is that. What failed by itself would fail again.
 run_monitoring:
   enabled: true
   max_resume_run_attempts: 0
   poll_interval_seconds: 20
   start_timeout_seconds: 180
+run_retries:
+  enabled: true
+  max_retries: 2
+  retry_on_asset_or_op_failure: false
 retention:
   schedule:
     purge_after_days: {{skipped: 2, started: 7, success: 7, failure: 30}}

@@ -27,6 +27,8 @@ from dagster import (
     run_status_sensor,
 )
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.tags import WILL_RETRY_TAG
+from dagster._utils.tags import get_boolean_tag_value
 from dagster_shared.error import SerializableErrorInfo
 
 from lockgate.core import mends
@@ -113,12 +115,17 @@ def alerts_of(instance: DagsterInstance, run: DagsterRun, settings: Settings) ->
     """What a finished run has to tell on-call, once each; empty where all is well."""
     checks = _without_summary(list(_failed_checks(instance, run)))
     found = [_of_check(instance, run, evaluation) for evaluation in checks]
-    if run.status is DagsterRunStatus.FAILURE:
+    if run.status is DagsterRunStatus.FAILURE and not _is_tried_again(run):
         not_landed = any(evaluation.check_name == COMPLETE for evaluation in checks)
         found += _of_steps(instance, run, settings, not_landed)
         if not found:
             found.append(_of_run(instance, run))
     return found
+
+
+def _is_tried_again(run: DagsterRun) -> bool:
+    """Whether Dagster starts it again by itself (dagster.yaml: run_retries), so that nobody needs to be called for it yet."""
+    return get_boolean_tag_value(run.tags.get(WILL_RETRY_TAG), default_value=False)
 
 
 def _without_summary(failed: list[AssetCheckEvaluation]) -> list[AssetCheckEvaluation]:

@@ -23,7 +23,12 @@ def minute_tick() -> UnresolvedAssetJobDefinition:
         selection=AssetSelection.groups(GROUP_LANDING, GROUP_MARTS),
         executor_def=in_process_executor,
         description="A minute's work: lands what is new of every stream and brings the marts of the minute up to date.",
-        tags={"lockgate/lane": "minute", "dagster/priority": "10", "dagster/max_runtime": str(_MOST_SECONDS)},
+        tags={
+            "lockgate/lane": "minute",
+            "dagster/priority": "10",
+            "dagster/max_runtime": str(_MOST_SECONDS),
+            "dagster/max_retries": "0",  # of a run that was killed; the next minute's takes all in
+        },
     )
 
 
@@ -34,7 +39,14 @@ def hourly() -> UnresolvedAssetJobDefinition:
         selection=AssetSelection.groups(GROUP_HOURLY, GROUP_RECONCILIATION),
         executor_def=in_process_executor,
         description="Marts that need a history of events (dbt and Spark), and the reconciliation of old against new.",
-        tags={"lockgate/lane": "hour", "dagster/max_runtime": str(_MOST_SECONDS)},
+        tags={
+            "lockgate/lane": "hour",
+            "dagster/max_runtime": str(_MOST_SECONDS),
+            # The next one is an hour away: a server that was away for a moment must not cost that. Only what failed is done
+            # again, and once: a closed gate stays closed.
+            "dagster/max_retries": "1",
+            "dagster/retry_on_asset_or_op_failure": "true",
+        },
     )
 
 

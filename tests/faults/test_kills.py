@@ -12,25 +12,22 @@ import pytest
 
 from lockgate.embedded.leftovers import find_leftovers
 from lockgate.settings import Settings
+from orchestration.automation.jobs import HOURLY, MINUTE
 from tests.demo_process import Demo
 
 VICTIMS = ("broker", "warehouse", "postgres", "dagster-daemon", "worker")
 # What a demo without kills ends with, too: stream → landed, quarantined.
 SAMPLE = {"github_events": (36_801, 29), "payments": (3_004, 12)}
 
+RATE = 800  # so that 50 s of replay lie beneath the kills, on a fast machine too
+
 
 @pytest.fixture
 def demo(new_home: Callable[[], Settings], tmp_path: Path) -> Iterator[Demo]:
-    running = Demo(new_home(), tmp_path, "--for", "14m")
+    running = Demo(new_home(), tmp_path, "--for", "14m", "--stream-rate", f"{RATE}/s")
     yield running
     running.end()
     assert find_leftovers(running.settings.home_dir) == []
-
-
-def a_tick(demo: Demo) -> psutil.Process | None:
-    """The process of a Dagster run that is going: forked by a child of the code server, the warm process."""
-    server = demo.process_of("dagster-code")
-    return next((run for child in server.children() for run in child.children()), None) if server else None
 
 
 @pytest.mark.timeout(1200)
@@ -42,8 +39,10 @@ def test_everything_is_killed_once_and_nothing_is_lost(demo: Demo) -> None:
         process.kill()
         killed.append(process.pid)
         time.sleep(8)  # in the midst of what the others make of it
-    run = demo.until(lambda: a_tick(demo), "a tick to kill", 180)
-    run.kill()
+    for job in (MINUTE, HOURLY):
+        run = demo.until(partial(demo.process_of_run, job), f"a run of {job} to kill", 300)
+        run.kill()
+        killed.append(run.pid)
 
     outcome = demo.whole_summary(700)
     assert (outcome["problems"], outcome["ok"]) == ([], True), demo.tail()

@@ -116,6 +116,12 @@ def test_an_hours_run_that_failed_is_named_with_what_it_did_not_publish(status: 
     assert hour.problems == [f"the hour's run 01234567 ended with {status}", "sessions: 2 hours are not published"]
 
 
+def test_an_hours_run_that_failed_and_may_be_tried_again_is_waited_for() -> None:
+    hour = replace(HOUR, run=Run("0123456789", "FAILURE", settled=False))
+    assert hour.problems == ["still waiting for the hour's run 01234567"]
+    assert not hour.has_failed
+
+
 def test_an_hours_run_that_ended_before_the_last_hour_came_is_waited_for() -> None:
     hour = replace(HOUR, marts=[replace(MART, stale_hours=1)])
     assert hour.problems == ["still waiting for m: 1 hours"]

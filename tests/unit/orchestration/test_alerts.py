@@ -16,6 +16,7 @@ from dagster import (
     asset,
     define_asset_job,
 )
+from dagster._core.storage.tags import WILL_RETRY_TAG
 
 from lockgate.clients.warehouse import WarehouseUnavailable
 from lockgate.core.mends import RUNBOOK_MART, again
@@ -173,6 +174,26 @@ def test_a_server_that_is_away_is_named_with_its_mend(
     assert told.what == "step marts__m"
     assert "does not answer" in told.says
     assert told.mend == "lockgate restart warehouse"
+
+
+def test_a_run_that_is_tried_again_tells_of_closed_gates_only(
+    runs: tuple[DagsterInstance, Definitions, Faults], settings: Settings
+) -> None:
+    """A server that was away for a moment is no reason to call anybody; the last try tells, if that fails too."""
+    instance = runs[0]
+
+    def again(failed: DagsterRun) -> DagsterRun:
+        instance.add_run_tags(failed.run_id, {WILL_RETRY_TAG: "true"})
+        found = instance.get_run_by_id(failed.run_id)
+        assert found is not None
+        return found
+
+    runs[2].server_away = True
+    failed = run(runs)
+    assert len(alerts_of(instance, failed, settings)) == 1
+    assert alerts_of(instance, again(failed), settings) == []
+    runs[2].server_away, runs[2].gate_fails = False, True
+    assert [told.what for told in alerts_of(instance, again(run(runs)), settings)] == ["check gate of marts/m"]
 
 
 @pytest.mark.parametrize("trouble", ["gate_fails", "server_away"])
