@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -31,9 +32,12 @@ query Going($job: String!) {
 """
 _STATUS = """
 query Status($run: ID!) {
-  runOrError(runId: $run) { __typename ... on Run { runId status tags { key value } } }
+  runOrError(runId: $run) { __typename ... on Run { runId status endTime tags { key value } } }
 }
 """
+
+
+_RETRIED_WITHIN_SECONDS = 120.0
 
 
 class DagsterAway(TransientError):
@@ -42,7 +46,7 @@ class DagsterAway(TransientError):
 
 @dataclass(frozen=True)
 class Run:
-    """`status`: in Dagster's words. `settled`: it has not failed, or Dagster has said that it does not try it again."""
+    """`status`: in Dagster's words. `settled`: it has not failed, or will not be tried again."""
 
     run_id: str
     status: str
@@ -77,14 +81,16 @@ def going(settings: Settings, job: str) -> Run | None:
 def now(settings: Settings, run: Run) -> Run:
     """The same run as it is now, or the one by which Dagster has tried it again. Raises DagsterAway.
 
-    Dagster starts a run again whose process was killed, and says of each failed run whether it does, a moment after its end.
+    Dagster says of a failed run whether it starts it again, a moment after its end; if it does, then seconds later.
     """
     found = _ask(settings, _STATUS, "runOrError", "Run", run=run.run_id)
     tags = {tag["key"]: tag["value"] for tag in found["tags"]}
     if again := tags.get("dagster/auto_retry_run_id"):
         return now(settings, Run(again, "QUEUED"))
     status = str(found["status"])
-    return Run(run.run_id, status, settled=status != "FAILURE" or tags.get("dagster/will_retry") == "false")
+    ended_since = time.time() - float(found["endTime"] or 0)
+    awaits_retry = tags.get("dagster/will_retry") != "false" and ended_since < _RETRIED_WITHIN_SECONDS
+    return Run(run.run_id, status, settled=status != "FAILURE" or not awaits_retry)
 
 
 def _ask(settings: Settings, query: str, field: str, wanted: str, **variables: str) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 Dagster's default launcher cannot: if the code server is killed, its runs stay "started" for ever, hold their place in the
 queue, and a schedule that skips while a tick is going would never tick again. With this one the monitoring daemon marks
-such a run as failed within its poll interval (dagster.yaml: run_monitoring), and the next tick goes on from the ledger.
+such a run as failed within its poll interval (dagster.yaml: run_monitoring), and its retry, or the next tick, goes on from the
+ledger.
 """
 
 from __future__ import annotations

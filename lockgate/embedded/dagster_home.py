@@ -34,15 +34,19 @@ compute_logs:
   class: LocalComputeLogManager
   config:
     base_dir: {compute_logs}
-# The minute must never wait behind a backfill: three runs at once, of which backfills take at most one.
+# The minute must never wait: three runs at once, of which backfills take at most one, and the hour's with their retries one.
 concurrency:
   runs:
     max_concurrent_runs: 3
     tag_concurrency_limits:
       - key: dagster/backfill
         limit: 1
+      - key: lockgate/lane
+        value: hour
+        limit: 1
 # A run whose process was killed is marked failed within a minute and never resumed; it is started again, and goes on from
-# what the ledger says. Not the minute's (its tag says 0): its next tick is that. What failed by itself would fail again.
+# what the ledger says. Not the minute's (its tag says 0): its next tick is that. A run of which a step failed is not, unless
+# its tags say so, as those of the hour's do.
 run_monitoring:
   enabled: true
   max_resume_run_attempts: 0

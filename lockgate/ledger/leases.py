@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -73,6 +74,19 @@ class Leases:
                 "SELECT holder FROM lease WHERE name = %s AND lease_until > now()", (name,)
             ).fetchone()
         return None if row is None else str(row["holder"])
+
+    def await_end(self, holder: str, pause: float = 0.5) -> None:
+        """Return once no lease of `holder` runs, at the latest when one has run out that was not renewed since the call."""
+        deadline = time.monotonic() + self._seconds + pause
+        while self._any_of(holder) and time.monotonic() < deadline:
+            time.sleep(pause)
+
+    def _any_of(self, holder: str) -> bool:
+        with self._postgres.transaction() as connection:
+            running = connection.execute(
+                "SELECT 1 FROM lease WHERE holder = %s AND lease_until > now() LIMIT 1", (holder,)
+            )
+            return running.fetchone() is not None
 
     def renew(self, name: str, epoch: int) -> None:
         """Raises LeaseLostError."""

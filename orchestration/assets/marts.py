@@ -105,6 +105,7 @@ def bring_up_to_date(
     from lockgate.operations.tick import marts_of
 
     tick.await_worker()
+    tick.await_end_of(context.run.parent_run_id, context.run.root_run_id)
     marts = [mart for mart in marts_of(tick.platform) if mart.name in wanted]
     missing = wanted - {mart.name for mart in marts}
     if missing:

@@ -7,6 +7,7 @@ others: so runs that succeeded are looked through for failed checks too.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -42,6 +43,8 @@ from orchestration.assets.reconciliation import LEVEL
 
 # How far back one looks for the beginning of a trouble: five hours of minutes. A trouble that lasts longer is told again.
 _HISTORY = 300
+# Told all the same: whether the retry comes, and goes well, is not known yet. If it does, the alert is over by that.
+TRIED_AGAIN = "Dagster tries it again by itself, within a minute or two"
 _PLATFORM_TEAM = "team-data-platform"
 
 
@@ -115,17 +118,14 @@ def alerts_of(instance: DagsterInstance, run: DagsterRun, settings: Settings) ->
     """What a finished run has to tell on-call, once each; empty where all is well."""
     checks = _without_summary(list(_failed_checks(instance, run)))
     found = [_of_check(instance, run, evaluation) for evaluation in checks]
-    if run.status is DagsterRunStatus.FAILURE and not _is_tried_again(run):
+    if run.status is DagsterRunStatus.FAILURE:
         not_landed = any(evaluation.check_name == COMPLETE for evaluation in checks)
         found += _of_steps(instance, run, settings, not_landed)
         if not found:
             found.append(_of_run(instance, run))
+        if get_boolean_tag_value(run.tags.get(WILL_RETRY_TAG), default_value=False):
+            found = [replace(alert, says=f"{alert.says}; {TRIED_AGAIN}") for alert in found]
     return found
-
-
-def _is_tried_again(run: DagsterRun) -> bool:
-    """Whether Dagster starts it again by itself (dagster.yaml: run_retries), so that nobody needs to be called for it yet."""
-    return get_boolean_tag_value(run.tags.get(WILL_RETRY_TAG), default_value=False)
 
 
 def _without_summary(failed: list[AssetCheckEvaluation]) -> list[AssetCheckEvaluation]:

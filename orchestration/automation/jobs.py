@@ -11,8 +11,8 @@ MINUTE = "minute_tick"
 HOURLY = "hourly"
 RECONCILE = "reconcile"
 
-# A run that takes longer is ended by Dagster's run monitoring; what it left is taken over by the next from the ledger.
-# Long, because after an outage one tick lands everything that has gathered.
+# A run that takes longer is ended by Dagster's run monitoring; what it left is taken over from the ledger, by its retry or the
+# next. Long, because after an outage one tick lands everything that has gathered.
 _MOST_SECONDS = 2 * 60 * 60
 
 
@@ -42,8 +42,8 @@ def hourly() -> UnresolvedAssetJobDefinition:
         tags={
             "lockgate/lane": "hour",
             "dagster/max_runtime": str(_MOST_SECONDS),
-            # The next one is an hour away: a server that was away for a moment must not cost that. Only what failed is done
-            # again, and once: a closed gate stays closed.
+            # The next one is an hour away: a server that was away for a moment must not cost that. Only steps that failed are
+            # done again, and once: a closed gate stays closed, and costs that much more.
             "dagster/max_retries": "1",
             "dagster/retry_on_asset_or_op_failure": "true",
         },
@@ -57,5 +57,5 @@ def reconcile() -> UnresolvedAssetJobDefinition:
         selection=AssetSelection.groups(GROUP_RECONCILIATION),
         executor_def=in_process_executor,
         description="Old against new, now: settled windows only, down to the row. The hourly run does the same.",
-        tags={"lockgate/lane": "hour", "dagster/max_runtime": str(_MOST_SECONDS)},
+        tags={"lockgate/lane": "reconciliation", "dagster/max_runtime": str(_MOST_SECONDS)},
     )

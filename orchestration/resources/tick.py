@@ -45,6 +45,11 @@ class Tick:
 
         await_worker(self.platform.settings, self.platform.worker)
 
+    def await_end_of(self, *runs: str | None) -> None:
+        """Runs that this one tries again: a process that was killed holds its leases until they run out, for a minute."""
+        for run in {run for run in runs if run is not None}:
+            self.platform.leases.await_end(_holder(run))
+
     def end(self) -> None:
         """Write what was done. A run that is killed leaves a row without an end, as a killed `lockgate tick` does."""
         if self._number is not None:
@@ -62,6 +67,11 @@ def keep_connections(instance: DagsterInstance) -> None:
     )
 
 
+def _holder(run: str) -> str:
+    """What a run is called in leases."""
+    return f"dagster:{run}"
+
+
 def tick_resource(settings: Settings) -> ResourceDefinition:
     """Opens the platform for one run, whose id names the holder of leases."""
 
@@ -72,7 +82,7 @@ def tick_resource(settings: Settings) -> ResourceDefinition:
         if context.instance is not None:
             keep_connections(context.instance)
         run = context.run.run_id if context.run else "by hand"
-        with open_platform(settings, f"dagster:{run}") as platform:
+        with open_platform(settings, _holder(run)) as platform:
             tick = Tick(platform, TickReport(), f"dagster run {run}")
             try:
                 yield tick

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import yaml
 from dagster import (
     DagsterInstance,
     DagsterRunStatus,
@@ -16,9 +17,12 @@ from dagster import (
     SkipReason,
     build_schedule_context,
 )
+from dagster._core.events import RunFailureReason
+from dagster._core.execution.retries import auto_reexecution_should_retry_run
 from dagster._core.test_utils import create_run_for_test, instance_for_test
 
-from orchestration.automation.jobs import HOURLY, MINUTE
+from lockgate.settings import ROOT
+from orchestration.automation.jobs import HOURLY, MINUTE, RECONCILE
 from orchestration.automation.schedules import unless_running
 
 
@@ -75,6 +79,23 @@ def test_everything_runs_from_the_start(defs: Definitions) -> None:
         assert defs.resolve_schedule_def(name).default_status is DefaultScheduleStatus.RUNNING
     for name in ("alert_on_failure", "alert_on_failed_check"):
         assert defs.resolve_sensor_def(name).default_status is DefaultSensorStatus.RUNNING
+
+
+# A test holds it and the embedded stack's together.
+CONFIGURED = yaml.safe_load((ROOT / "docker" / "dagster" / "dagster.yaml").read_text())["run_retries"]
+
+# Whether a run is tried again: of a job, one whose process was killed, and one of which a step failed.
+TRIED_AGAIN = {MINUTE: (False, False), HOURLY: (True, True), RECONCILE: (True, False), "__ASSET_JOB": (True, False)}
+
+
+@pytest.mark.parametrize("job", TRIED_AGAIN)
+def test_a_run_that_was_killed_is_tried_again_unless_its_next_is_near(defs: Definitions, job: str) -> None:
+    with instance_for_test(overrides={"run_retries": CONFIGURED}) as stored:
+        tags = {} if job == "__ASSET_JOB" else dict(defs.resolve_job_def(job).run_tags)
+        failed = create_run_for_test(stored, job_name=job, status=DagsterRunStatus.FAILURE, tags=tags)
+        reasons = (RunFailureReason.UNKNOWN, RunFailureReason.STEP_FAILURE)
+        found = tuple(auto_reexecution_should_retry_run(stored, failed, reason) for reason in reasons)
+    assert found == TRIED_AGAIN[job]
 
 
 def test_the_minute_runs_in_one_process(defs: Definitions) -> None:
