@@ -38,6 +38,8 @@ _SCHEDULES = f"""{{ schedulesOrError(repositorySelector: {_REPOSITORY}) {{
 _STOP = (
     'mutation {{ stopRunningSchedule(id: "{id}") {{ ... on ScheduleStateResult {{ scheduleState {{ status }} }} }} }}'
 )
+_TICKS = f"""{{ schedulesOrError(repositorySelector: {_REPOSITORY}) {{
+    ... on Schedules {{ results {{ scheduleState {{ ticks(limit: 1) {{ status }} }} }} }} }} }}"""
 _RUNS = "{ runsOrError(limit: 50) { ... on Runs { results { runId jobName status } } } }"
 _ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 GOOD, BAD = 120, 100  # payments; 100 messages are the fewest that a share of quarantined ones is judged of
@@ -163,7 +165,19 @@ def _pause(settings: Settings) -> None:
     for schedule in found:
         stopped = _ask(settings, _STOP.format(id=schedule["scheduleState"]["id"]))
         assert stopped["stopRunningSchedule"]["scheduleState"]["status"] == "STOPPED", schedule["name"]
+    _until_no_tick(settings)
     _until(settings, lambda runs: all(status in _ENDED for status in runs.values()))
+
+
+def _until_no_tick(settings: Settings) -> None:
+    """A tick that is being evaluated makes its run although its schedule has been switched off meanwhile."""
+    deadline = time.monotonic() + 60
+    while True:
+        found = _ask(settings, _TICKS)["schedulesOrError"]["results"]
+        if not any(tick["status"] == "STARTED" for one in found for tick in one["scheduleState"]["ticks"]):
+            return
+        assert time.monotonic() < deadline, "a schedule's tick does not end"
+        time.sleep(0.5)
 
 
 def _minute(settings: Settings) -> str:

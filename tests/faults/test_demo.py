@@ -59,12 +59,12 @@ def counted(rows: list[tuple[object, object, object]]) -> dict[Key, int]:
     return {(str(minute), str(kind)): int(str(events)) for minute, kind, events in rows}
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_events_that_nobody_has_seen_end_where_they_belong(
     stack_of_a_person: Settings, folder: Folder, tmp_path: Path
 ) -> None:
-    with Demo(stack_of_a_person, tmp_path, "--for", "6m", "--data", str(folder.path)) as demo:
-        outcome = demo.whole_summary(300)
+    with Demo(stack_of_a_person, tmp_path, "--for", "14m", "--data", str(folder.path)) as demo:
+        outcome = demo.whole_summary(600)
         assert (outcome["problems"], outcome["ok"]) == ([], True), demo.tail()
         events = next(s for s in outcome["streams"] if s["stream"] == "github_events")
         assert (events["landed"], sum(events["quarantined"].values())) == (LANDED, QUARANTINED)
@@ -89,12 +89,13 @@ def test_events_that_nobody_has_seen_end_where_they_belong(
     ("fault", "cause"),
     [("drop=0.01", "missing"), ("double=0.01", "duplicate"), ("shift=0.05", "shifted"), ("round=0.2", "rounding")],
 )
+@pytest.mark.timeout(900)
 def test_the_report_names_windows_rows_and_cause_of_a_fault(
     stack_of_a_person: Settings, folder: Folder, tmp_path: Path, fault: str, cause: str
 ) -> None:
     forget_the_old_pipeline(stack_of_a_person)  # it reads everything anew, and wrongly
-    with Demo(stack_of_a_person, tmp_path, "--for", "5m", "--data", str(folder.path), "--fault", fault) as demo:
-        outcome = demo.summary(240)
+    with Demo(stack_of_a_person, tmp_path, "--for", "10m", "--data", str(folder.path), "--fault", fault) as demo:
+        outcome = demo.summary(480)
         assert f"old and new differ in {outcome['reconciliation']['mismatched_windows']} windows" in outcome["problems"]
         assert {mart["stale_hours"] for mart in outcome["marts"]} == {0}
 

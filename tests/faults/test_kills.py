@@ -36,15 +36,12 @@ def test_everything_is_killed_once_and_nothing_is_lost(demo: Demo) -> None:
     demo.until(lambda: demo.said("real events"), "the replay", 420)
     killed = []
     for victim in VICTIMS:
-        process = demo.until(partial(demo.process_of, victim), f"a {victim} to kill", 60)
-        process.kill()
-        killed.append(process.pid)
+        killed.append(demo.until(partial(kill, partial(demo.process_of, victim)), f"a {victim} to kill", 60))
         time.sleep(8)  # in the midst of what the others make of it
     for job in (MINUTE, HOURLY):
-        run = demo.until(partial(demo.process_of_run, job), f"a run of {job} to kill", 300)
+        demo.until(partial(demo.process_of_run, job), f"a run of {job} to kill", 300)
         time.sleep(IN_THE_MIDST[job])
-        run.kill()
-        killed.append(run.pid)
+        killed.append(demo.until(partial(kill, partial(demo.process_of_run, job)), f"a run of {job} to kill", 300))
 
     outcome = demo.whole_summary(700)
     assert (outcome["problems"], outcome["ok"]) == ([], True), demo.tail()
@@ -60,6 +57,18 @@ def test_everything_is_killed_once_and_nothing_is_lost(demo: Demo) -> None:
     assert demo.log.read_text().count("builds the marts that need a history") == 1, "the retry sufficed"
     assert not any(psutil.pid_exists(pid) for pid in killed)
     assert demo.end() == 0
+
+
+def kill(look: Callable[[], psutil.Process | None]) -> int | None:
+    """The number of the process that was there and was killed."""
+    process = look()
+    if process is None:
+        return None
+    try:
+        process.kill()
+    except psutil.NoSuchProcess:
+        return None
+    return process.pid
 
 
 def counted_by_the_warehouse(demo: Demo) -> dict[str, tuple[int, int]]:

@@ -140,7 +140,9 @@ def test_one_that_cannot_be_started_again_for_a_full_disk_is_tried_until_there_i
     supervisor = Supervisor(tmp_path, [replace(program(tmp_path, SERVES), prepare=prepare)], said.append)
     supervisor.start()
     full.touch()
-    os.kill(row(tmp_path).pid or 0, signal.SIGKILL)
+    pid = row(tmp_path).pid
+    assert pid
+    os.kill(pid, signal.SIGKILL)
     eventually(lambda: row(tmp_path).state == BACKING_OFF and row(tmp_path).restarts >= 3)
     assert row(tmp_path).message == "toy cannot be started: [Errno 28] No space left on device"
     full.unlink()
@@ -182,8 +184,9 @@ def test_restart_says_at_once_that_it_failed_and_has_a_deadline(
         (tmp_path / trouble).touch()
         (tmp_path / "well").unlink(missing_ok=True)
         with pytest.raises(StackError, match=f"{told}.*lockgate logs toy"):
-            restart("toy", within=3)
+            restart("toy", within=3 if trouble == "slow" else 30)
         (tmp_path / trouble).unlink()
+        eventually(lambda: row(tmp_path).state == HEALTHY)
     restart("toy")
     assert row(tmp_path, control.state_of).state == HEALTHY
     supervisor.stop()
@@ -238,12 +241,15 @@ def test_a_busy_one_is_restarted_when_it_is_idle_and_gets_no_work_meanwhile(
 
 
 def test_services_stop_before_what_they_depend_on(tmp_path: Path, said: list[str]) -> None:
-    notes = "signal.signal(signal.SIGTERM, lambda *_: (open(home / 'order', 'a').write(NAME + ' '), sys.exit()))\n"
+    notes = (
+        "signal.signal(signal.SIGTERM, lambda *_: (open(home / 'order', 'a').write(NAME + ' '), sys.exit()))\n"
+        "(home / NAME).touch()\n"
+    )
     base = program(tmp_path, f"NAME = 'base'\n{notes}{SERVES}")
     above = replace(program(tmp_path, f"NAME = 'above'\n{notes}{SERVES}"), name="above", depends_on=("toy",))
     supervisor = Supervisor(tmp_path, [above, base], said.append)
     supervisor.start()
-    # Healthy may be said a moment before the second program has set its handler: it shares the first one's file.
-    time.sleep(0.5)
+    # Healthy may be said before the second program has set its handler: it shares the first one's file.
+    eventually(lambda: (tmp_path / "above").exists())
     supervisor.stop()
     assert (tmp_path / "order").read_text().split() == ["above", "base"]

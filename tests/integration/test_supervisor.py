@@ -150,7 +150,7 @@ def test_a_killed_server_comes_back_with_every_acknowledged_row(running: Stack, 
 def test_a_killed_supervisor_takes_its_children_along_and_the_next_up_has_the_data(running: Stack) -> None:
     write_marks(running.settings, "before the supervisor was killed")
     os.kill(running.state().pid, signal.SIGKILL)
-    eventually(lambda: find_leftovers(running.home) == [], 20, "the guardian ended the children")
+    eventually(lambda: find_leftovers(running.home) == [], 60, "the guardian ended the children")
     assert running.lockgate("status").returncode == 1
     started = running.up()
     assert started.returncode == 0, started.stdout + started.stderr
@@ -173,19 +173,22 @@ def test_up_ends_what_is_left_if_the_guardian_was_killed_too(running: Stack) -> 
     assert all(identity is not None and identity.process() is None for identity in left)
 
 
+def is_guardian(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE and "lockgate.embedded.guardian" in process.cmdline()
+    except psutil.Error:  # it has gone meanwhile
+        return False
+
+
 def test_a_killed_guardian_is_replaced(running: Stack) -> None:
     def guardians() -> set[int]:
         supervisor = running.state().supervisor.process()
         assert supervisor is not None
-        return {
-            child.pid
-            for child in supervisor.children()
-            if child.status() != psutil.STATUS_ZOMBIE and "lockgate.embedded.guardian" in child.cmdline()
-        }
+        return {child.pid for child in supervisor.children() if is_guardian(child)}
 
     (first,) = guardians()
     os.kill(first, signal.SIGKILL)
-    eventually(lambda: len(guardians()) == 1 and first not in guardians(), 10, "another guardian")
+    eventually(lambda: len(guardians()) == 1 and first not in guardians(), 30, "another guardian")
 
 
 def test_restart_replaces_one_process_and_waits_for_it(running: Stack) -> None:

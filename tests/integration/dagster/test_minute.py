@@ -320,7 +320,7 @@ def tail_of(settings: Settings, stream: str) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
 
 
 def open_and_committed(settings: Settings) -> tuple[int, int]:

@@ -13,14 +13,15 @@ from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from dagster import DagsterRunStatus, ExecuteInProcessResult
 
 from lockgate.cli.main import load
-from lockgate.clients.errors import ClientError
 from lockgate.clients.kafka import KafkaAdmin, producer
+from lockgate.clients.kafka_errors import UnknownTopic
 from lockgate.embedded.environment import settings_environment
 from lockgate.operations.alerts import open_alerts, raise_alert
 from lockgate.settings import Settings
 from orchestration.automation.alerts import alerts_of, end_alerts
 from tests.integration.dagster.conftest import FIRST_HOUR, Minute
 from tests.integration.dagster.test_minute import checks, materialized
+from tests.integration.landing.tails import until
 
 MART = "marts/payments_hour"
 FIVE = FIRST_HOUR + timedelta(days=9, hours=5)
@@ -179,18 +180,21 @@ def test_the_gate_over_what_landed_opens_once_quarantined_messages_are_decided(m
     assert (code, "140 messages, signed" in said) == (0, True), said
 
 
+def is_there(settings: Settings, topic: str) -> bool:
+    try:
+        KafkaAdmin(settings).describe(topic)
+    except UnknownTopic:
+        return False
+    return True
+
+
 @pytest.fixture
 def fewer(minute: Minute) -> None:
     """The topic is deleted, and made again with one partition."""
     admin = AdminClient(minute.settings.kafka())
     for future in admin.delete_topics(["payments"]).values():
         future.result(10)
-    for _ in range(100):
-        try:
-            KafkaAdmin(minute.settings).describe("payments")
-        except ClientError:
-            break
-        time.sleep(0.1)
+    until(lambda: not is_there(minute.settings, "payments"), "the topic is gone")
     for future in admin.create_topics([NewTopic("payments", 1, 1)]).values():
         future.result(10)
 
@@ -211,6 +215,7 @@ def test_a_topic_made_anew_with_fewer_partitions_stops_and_calls_somebody(minute
     admin = AdminClient(minute.settings.kafka())
     for future in admin.create_partitions([NewPartitions("payments", 2)]).values():
         future.result(10)
+    until(lambda: len(KafkaAdmin(minute.settings).describe("payments").partitions) == 2, "the broker knows both")
     beside(minute.settings)
     goes_on_after(minute, events=7)
     assert minute.rows(AT_FIVE) == [(18, "189")]

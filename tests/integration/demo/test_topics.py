@@ -65,6 +65,6 @@ def test_arrival_is_the_brokers_clock(settings: Settings, events: Contract) -> N
     replay(settings, events, SAMPLE / "2016-01-01-03.ndjson.gz", stop=iter([False, True, True, True]).__next__)
     consumer = range_consumer(settings)
     consumer.assign([TopicPartition(events.topic, partition, 0) for partition in range(events.partitions)])
-    kinds = {m.timestamp()[0] for m in consumer.consume(100, 5) if m.error() is None}
+    kinds = {m.timestamp()[0] for m in consumer.consume(100, 30) if m.error() is None}
     consumer.close()
     assert kinds == {TIMESTAMP_LOG_APPEND_TIME}

@@ -59,7 +59,7 @@ class TestTurnedAway:
     @pytest.fixture(autouse=True)
     def impatient(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The library tries again until its time is up; what it then says does not depend on how long that was."""
-        monkeypatch.setattr("lockgate.clients.kafka.ANSWER_SECONDS", 3.0)
+        monkeypatch.setattr("lockgate.clients.kafka.ANSWER_SECONDS", 6.0)
 
     def refusal(self, **settings: Any) -> BrokerError:
         with pytest.raises(BrokerError) as raised:

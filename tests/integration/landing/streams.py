@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Message, Producer
 
 from lockgate.clients.kafka import KafkaAdmin, producer, range_consumer
 from lockgate.clients.postgres import Postgres
@@ -62,9 +62,16 @@ class Stream:
 
     def produce(self, values: Sequence[bytes | None], partition: int | None = None, **how: Any) -> None:
         sender: Producer = producer(self.settings)
+        where = {} if partition is None else {"partition": partition}
+        failed: list[str] = []
+
+        def told(error: KafkaError | None, _: Message) -> None:
+            if error is not None:
+                failed.append(str(error))
+
         for value in values:
-            sender.produce(self.contract.topic, value, **({} if partition is None else {"partition": partition}), **how)
-        assert sender.flush(30) == 0
+            sender.produce(self.contract.topic, value, **where, on_delivery=told, **how)
+        assert (sender.flush(30), failed) == (0, [])
 
     def batches(self, holder: str = "a", lease_seconds: float = 60) -> Batches:
         return Batches(self.postgres, holder, lease_seconds)

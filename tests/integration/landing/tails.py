@@ -78,7 +78,7 @@ class Running:
 
 @contextmanager
 def tailing(stream: Stream, settings: Settings, holder: str = "a tail") -> Iterator[Running]:
-    """A tail that follows. Leaving the block ends it; it must have ended within ten seconds, and well."""
+    """A tail that follows. Leaving the block ends it; it must have ended within a minute, and well."""
     ending, running = threading.Event(), Running()
     tail = Tail(settings, stream.warehouse, stream.batches(holder), stream.name, ending, running.heard.append)
 
@@ -95,7 +95,7 @@ def tailing(stream: Stream, settings: Settings, holder: str = "a tail") -> Itera
         yield running
     finally:
         ending.set()
-        thread.join(10)
+        thread.join(60)
     assert not running.failed, running.failed
     assert not thread.is_alive()
 

@@ -122,6 +122,7 @@ def test_killed_at_any_point_the_next_call_ends_it(stream: Stream, where: str, m
         with pytest.raises(Killed):
             stream.land(stream.batches("killed", lease_seconds=0.01))
     assert stream.visible() == (0, 0)  # nothing of an unfinished call is ever seen
+    time.sleep(0.1)  # its lease runs out
     stream.land(stream.batches("next"))
     assert stream.visible() == (500, 500)
     assert stream.value("SELECT uniqExact(_offset, _partition) FROM {s}") == 500
@@ -137,6 +138,7 @@ def test_a_sender_that_wakes_up_late_changes_nothing(stream: Stream) -> None:
     assert report.landed == 100  # the first hundred land in the usual way
     stream.produce([event(n) for n in range(100, 200)], partition=0)
     (batch,) = slow.claim([Wanted(target.state.topic_partition, 200, 100)], 100)
+    time.sleep(0.1)  # its lease runs out
 
     assert stream.land(stream.batches("quick")).landed == 100
     read_and_insert(stream, batch)  # the paused process goes on where it was
@@ -183,15 +185,15 @@ def test_a_topic_that_is_landed_for_another_stream_is_refused(stream: Stream) ->
 
 
 def test_an_insert_longer_than_its_lease_keeps_it(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three leases long, with another process that looks for work all the while: it finds none, and waits for nothing."""
+    """Two leases long, with another process that looks for work all the while: it finds none, and waits for nothing."""
     from lockgate.landing.encoding import encode
 
-    inserting, lease = threading.Event(), 1.0
+    inserting, lease = threading.Event(), 3.0
 
     def slowly(pieces: Any) -> Iterator[memoryview]:
         inserting.set()
         for chunk in encode(pieces):
-            time.sleep(3 * lease)  # the request has begun by now
+            time.sleep(2 * lease)  # the request has begun by now
             yield chunk
 
     monkeypatch.setattr("lockgate.landing.steps.encode", slowly)
@@ -206,6 +208,7 @@ def test_an_insert_longer_than_its_lease_keeps_it(stream: Stream, monkeypatch: p
             assert (report.elsewhere, report.lag) in ((100, 100), (0, 0)), "it says who is at it, or that all is done"
             seen.add(report.elsewhere)
             looks += 1
+            time.sleep(0.05)
         assert slow.result().landed == 100
     assert looks > 3
     assert 100 in seen

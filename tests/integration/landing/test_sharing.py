@@ -25,6 +25,7 @@ from lockgate.landing.work import BATCHES_A_STRETCH
 from lockgate.ledger.batches import FencedError, Wanted
 from lockgate.settings import ROOT
 from tests.integration.landing.streams import Stream, event
+from tests.integration.landing.tails import until
 
 STRETCH = BATCHES_A_STRETCH * 100  # offsets that a worker takes at once, where a batch has 100
 
@@ -78,6 +79,7 @@ def test_partitions_that_are_added_while_a_lander_lives_are_picked_up(stream: St
     admin = AdminClient(stream.settings.kafka())
     for future in admin.create_partitions([NewPartitions(stream.contract.topic, 4)]).values():
         future.result(10)
+    until(lambda: len(stream.admin.describe(stream.name).partitions) == 4, "the broker knows them")
     stream.produce([event(2)], partition=3)
     report = lander.land([stream.contract])[0]
     assert (report.landed, report.problems) == (1, [])
@@ -173,6 +175,13 @@ def test_a_process_that_was_paused_and_wakes_up_commits_and_shows_nothing(stream
     assert paused.stdout is not None
     assert paused.stdout.readline() == "here\n"
     paused.send_signal(signal.SIGSTOP)
+    while _is_within_a_transaction(
+        stream
+    ):  # it was just renewing its lease, whose row would stay locked: not meant here
+        paused.send_signal(signal.SIGCONT)
+        time.sleep(0.05)
+        paused.send_signal(signal.SIGSTOP)
+        time.sleep(0.05)
     time.sleep(1.5)  # longer than its lease
 
     stream.produce([event(n) for n in range(100, 150)], partition=0)
@@ -190,3 +199,8 @@ def test_a_process_that_was_paused_and_wakes_up_commits_and_shows_nothing(stream
     assert stream.visible() == (150, 150)
     assert stream.value("SELECT uniqExact(_offset) FROM {s}") == 150
     assert stream.land().batches == 0  # nor has it left anything to do
+
+
+def _is_within_a_transaction(stream: Stream) -> bool:
+    idle = "SELECT FROM pg_stat_activity WHERE state LIKE 'idle in transaction%%' AND pid <> pg_backend_pid()"
+    return bool(stream.ledger(idle))

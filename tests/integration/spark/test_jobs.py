@@ -123,6 +123,7 @@ def test_killed_while_writing_it_leaves_the_candidate_whole_and_a_rerun_mends_th
         time.sleep(0.1)
     while warehouse.value(f"SELECT count() FROM candidate_backfill.{found[0]}") == 0:
         assert job.poll() is None
+    os.kill(job.pid, signal.SIGSTOP)  # the driver would commit next, and cannot any more
     family = psutil.Process(job.pid).children(recursive=True)
     os.killpg(job.pid, signal.SIGKILL)
     job.communicate(timeout=60)

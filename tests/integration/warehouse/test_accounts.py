@@ -198,7 +198,7 @@ def test_who_is_slow_to_ask_keeps_nobody_waiting(own: RunningWarehouse) -> None:
     ):
         begun = time.monotonic()
         own.ask("CREATE USER bob", user="sec")
-        assert time.monotonic() - begun < 4
+        assert time.monotonic() - begun < 15
     own.ask("DROP USER bob", user="sec")
 
 

@@ -47,7 +47,7 @@ def test_progress_is_told_while_the_query_runs(warehouse: RunningWarehouse) -> N
 
 
 def test_progress_is_not_told_more_often_than_wanted(warehouse: RunningWarehouse) -> None:
-    assert len(_progress(_exchange(warehouse, _SLOW, http_headers_progress_interval_ms=400))) <= 3
+    assert len(_progress(_exchange(warehouse, _SLOW, http_headers_progress_interval_ms=5000))) <= 1
     assert _progress(_exchange(warehouse, _SLOW, send_progress_in_http_headers=0)) == []
 
 

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import psutil
+import pytest
 
 from .conftest import RunningWarehouse
 
@@ -64,9 +65,9 @@ def test_a_session_ends_after_its_timeout(warehouse: RunningWarehouse) -> None:
     assert (
         warehouse.request("SELECT 1", session_id="s4", session_check=1).headers["x-clickhouse-exception-code"] == "372"
     )
-    warehouse.ask("SELECT 1", session_id="s4", session_timeout=1)
-    warehouse.ask("SELECT 1", session_id="s4", session_timeout=1, session_check=1)
-    time.sleep(2.5)
+    warehouse.ask("SELECT 1", session_id="s4", session_timeout=3)
+    warehouse.ask("SELECT 1", session_id="s4", session_timeout=3, session_check=1)
+    time.sleep(5)
     assert (
         warehouse.request("SELECT 1", session_id="s4", session_check=1).headers["x-clickhouse-exception-code"] == "372"
     )
@@ -77,10 +78,18 @@ def test_a_session_ends_after_its_timeout(warehouse: RunningWarehouse) -> None:
     assert warehouse.request("SELECT 1", session_id="s5", session_timeout=9999).status == 500
 
 
+def until_it_runs(warehouse: RunningWarehouse, query: str) -> None:
+    for _ in range(500):
+        if warehouse.ask(f"SELECT count() FROM system.processes WHERE startsWith(query, '{query}')") != "0":
+            return
+        time.sleep(0.01)
+    pytest.fail(f"{query} never ran")
+
+
 def test_a_session_serves_one_request_at_a_time(warehouse: RunningWarehouse) -> None:
-    slow = threading.Thread(target=warehouse.ask, args=("SELECT sleep(2)",), kwargs={"session_id": "s6"})
+    slow = threading.Thread(target=warehouse.ask, args=("SELECT sleep(2.125)",), kwargs={"session_id": "s6"})
     slow.start()
-    time.sleep(0.7)
+    until_it_runs(warehouse, "SELECT sleep(2.125)")
     answer = warehouse.request("SELECT 1", session_id="s6")
     slow.join()
     assert answer.headers["x-clickhouse-exception-code"] == "373"
@@ -88,9 +97,9 @@ def test_a_session_serves_one_request_at_a_time(warehouse: RunningWarehouse) -> 
 
 
 def test_a_query_id_is_one_running_querys(warehouse: RunningWarehouse) -> None:
-    slow = threading.Thread(target=warehouse.ask, args=("SELECT sleep(2)",), kwargs={"query_id": "only one"})
+    slow = threading.Thread(target=warehouse.ask, args=("SELECT sleep(2.25)",), kwargs={"query_id": "only one"})
     slow.start()
-    time.sleep(0.7)
+    until_it_runs(warehouse, "SELECT sleep(2.25)")
     answer = warehouse.request("SELECT 1", user="analyst", query_id="only one")
     slow.join()
     assert answer.headers["x-clickhouse-exception-code"] == "216"

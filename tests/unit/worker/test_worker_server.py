@@ -40,13 +40,13 @@ class Serving:
                 return request.args
             case "wait":
                 self.waiting.set()
-                assert self.go_on.wait(10)
+                assert self.go_on.wait(30)
                 return "waited"
         raise KeyError(request.call)
 
     def end(self, seconds: float = 5) -> bool:
         self.server.stop()
-        self.thread.join(5)
+        self.thread.join(30)
         assert not self.thread.is_alive()
         ended = self.server.finish(seconds)
         self.listening.close()
@@ -91,28 +91,28 @@ def test_what_is_no_request_is_told(path: Path, line: bytes) -> None:
 def test_calls_run_beside_each_other(serving: Serving, path: Path) -> None:
     slow = threading.Thread(target=Worker(path).call, args=("wait",))
     slow.start()
-    assert serving.waiting.wait(5)
+    assert serving.waiting.wait(30)
     assert Worker(path).call("echo") == {}
     serving.go_on.set()
-    slow.join(5)
+    slow.join(30)
 
 
 def test_who_retires_answers_what_is_under_way_and_leaves_the_rest_to_the_next(serving: Serving, path: Path) -> None:
     answers: list[Any] = []
     slow = threading.Thread(target=lambda: answers.append(Worker(path).call("wait")))
     slow.start()
-    assert serving.waiting.wait(5)
+    assert serving.waiting.wait(30)
     serving.outdated.set()
     late = threading.Thread(target=lambda: answers.append(Worker(path).call("whoever comes")))
     late.start()
-    serving.thread.join(5)
+    serving.thread.join(30)
     assert not serving.thread.is_alive()
     assert not serving.server.finish(0.1), "a call is under way"
     following = Server(serving.listening, lambda request: f"the next: {request.call}")
     threading.Thread(target=following.serve).start()
-    late.join(5)
+    late.join(30)
     serving.go_on.set()
-    slow.join(5)
+    slow.join(30)
     following.stop()
     assert answers == ["the next: whoever comes", "waited"]
 
@@ -132,11 +132,11 @@ def test_the_end_waits_for_calls_under_way_but_not_for_ever(path: Path) -> None:
     serving = Serving(path)
     caller = threading.Thread(target=lambda: Worker(path).call("wait"))
     caller.start()
-    assert serving.waiting.wait(5)
+    assert serving.waiting.wait(30)
     assert serving.end(seconds=0.05) is False
     assert not path.exists()
     serving.go_on.set()
-    caller.join(5)
+    caller.join(30)
 
 
 def test_a_socket_left_behind_is_replaced(path: Path) -> None:
