@@ -47,7 +47,7 @@ class Arrivals:
     """Sends to the topic of one stream, in a thread of its own, from entering the block to leaving it; the same for a seed.
 
     `enough`: whether workers have so much to do that nothing more should come. `sent`: values that Kafka has taken and shows
-    to readers. `broker`: held by whoever takes the broker away; nothing is sent meanwhile.
+    to readers; `aborted`: those that it took and must not show. `broker`: held by whoever takes the broker away; nothing is sent meanwhile.
     """
 
     settings: Settings
@@ -57,7 +57,7 @@ class Arrivals:
     broker: threading.Lock = field(default_factory=threading.Lock)
     failed: list[str] = field(default_factory=list)
     sent: Counter[bytes | None] = field(default_factory=Counter)
-    aborted: int = 0
+    aborted: Counter[bytes | None] = field(default_factory=Counter)
     _events: int = 0
     _recent: list[bytes] = field(default_factory=list)
 
@@ -77,7 +77,7 @@ class Arrivals:
 
     @property
     def total(self) -> int:
-        return self.sent.total() + self.aborted
+        return self.sent.total() + self.aborted.total()
 
     def _run(self) -> None:
         chance = random.Random(self.seed)
@@ -120,7 +120,7 @@ class Arrivals:
             self.sent.update(values)
         else:
             self._transactional.abort_transaction(_ANSWER_SECONDS)
-            self.aborted += count
+            self.aborted.update(values)
 
     def _value(self, chance: random.Random) -> bytes | None:
         kind = chance.random()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+import shutil
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerContext
+from pathlib import Path
 
 from lockgate.clients.kafka import KafkaAdmin
 from lockgate.clients.postgres import PostgresUnavailable
@@ -196,8 +199,9 @@ class Episode:
     def _demand(self, wrong: list[str]) -> None:
         if wrong:
             listed = "\n  ".join(dict.fromkeys(wrong[:20]))
+            kept = shutil.copytree(self._logs, Path(tempfile.mkdtemp(prefix="lockgate-fault-"), self._stream))
             raise EpisodeFailed(
-                f"seed {self._seed}, after {self._outcome.tally.kills} kills:\n  {listed}\nwhat workers said: {self._logs}"
+                f"seed {self._seed}, after {self._outcome.tally.kills} kills:\n  {listed}\nwhat workers said: {kept}"
             )
 
 

@@ -84,9 +84,7 @@ def check(settings: Settings, warehouse: Warehouse, postgres: Postgres, arrivals
     """What is wrong with a stream that has landed to its end; nothing where all is well."""
     stream, wrong = arrivals.stream, []
     kafka, ends = _in_kafka(settings, stream)
-    values = Counter(message.value() for message in kafka.values())
-    if values != arrivals.sent:
-        wrong.append(f"Kafka has {values.total()} messages of the {arrivals.sent.total()} that it took")
+    wrong += _as_it_was_sent(kafka, arrivals)
 
     landed = {place: _row(message.value()) for place, message in kafka.items() if message.value() not in BROKEN}
     for view in (stream, f"{stream}__now"):
@@ -99,6 +97,19 @@ def check(settings: Settings, warehouse: Warehouse, postgres: Postgres, arrivals
 
     wrong += _ledger(postgres, stream, ends, len(landed), len(refused))
     return wrong
+
+
+def _as_it_was_sent(kafka: dict[tuple[int, int], Message], arrivals: Arrivals) -> list[str]:
+    """What Kafka itself has otherwise than it was sent: nothing else can be told from it then."""
+    left, wrong = Counter(arrivals.sent), []
+    for (partition, offset), message in sorted(kafka.items()):
+        value = message.value()
+        left[value] -= 1
+        if left[value] < 0:
+            what = "a message of an aborted transaction" if value in arrivals.aborted else "one message too many"
+            wrong.append(f"Kafka has {what} at partition {partition} offset {offset}: {value!r}")
+    missing = sum(count for count in left.values() if count > 0)
+    return wrong + ([f"Kafka lacks {missing} messages that it took"] if missing else [])
 
 
 def _in_kafka(settings: Settings, stream: str) -> tuple[dict[tuple[int, int], Message], dict[int, int]]:
