@@ -7,7 +7,6 @@ python -m tests.faults.harness --kills 1000                           # the long
 from __future__ import annotations
 
 import os
-import random
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -20,6 +19,7 @@ from tests.faults.harness.episode import Episode, EpisodeFailed
 from tests.faults.harness.lanes import unforeseen
 from tests.faults.harness.stand import Stand, stand
 from tests.faults.harness.workers import context
+from tests.seeds import drawn_seed
 
 KILLS = int(os.environ.get("FAULT_KILLS", "50"))
 
@@ -32,11 +32,7 @@ def servers() -> Iterator[Stand]:
 
 @pytest.fixture
 def seed() -> str:
-    """In CI always the same: it asks what a change has broken. Elsewhere another each time, to find what nobody has."""
-    any_seed = "20261126" if os.environ.get("CI") else str(random.randrange(1 << 32))
-    drawn = os.environ.get("FAULT_SEED") or any_seed
-    print(f"FAULT_SEED={drawn}")
-    return drawn
+    return drawn_seed("FAULT_SEED")
 
 
 @pytest.mark.timeout(1800)

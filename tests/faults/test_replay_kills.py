@@ -21,6 +21,7 @@ from lockgate.ledger.migrate import migrate
 from lockgate.names import LEDGER_DATABASE
 from lockgate.settings import Settings
 from tests.integration.landing.streams import Stream, contract_of, event
+from tests.seeds import drawn_seed
 
 KILLS = int(os.environ.get("REPLAY_KILLS", "6"))
 
@@ -51,9 +52,7 @@ def command(stream: Stream, *arguments: str) -> subprocess.Popen[str]:
 
 
 def test_a_replay_that_is_killed_at_any_moment_is_gone_on_with(stream: Stream) -> None:
-    seed = int(os.environ.get("REPLAY_SEED", random.randrange(1 << 32)))
-    print(f"REPLAY_SEED={seed}")
-    chance = random.Random(seed)
+    chance = random.Random(drawn_seed("REPLAY_SEED"))
     events = 20_000
     stream.produce([event(n, amount=n) for n in range(events)])
     assert stream.land().landed == events

@@ -47,7 +47,8 @@ class Arrivals:
     """Sends to the topic of one stream, in a thread of its own, from entering the block to leaving it; the same for a seed.
 
     `enough`: whether workers have so much to do that nothing more should come. `sent`: values that Kafka has taken and shows
-    to readers; `aborted`: those that it took and must not show. `broker`: held by whoever takes the broker away; nothing is sent meanwhile.
+    to readers; `aborted`: those that it took and must not show. `broker`: held by whoever takes the broker away; nothing is
+    sent meanwhile.
     """
 
     settings: Settings

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.seeds import drawn_seed
+
 from .conftest import RunningWarehouse, start
 
 KILLS, WRITERS, ROWS = 5, 6, 200
@@ -52,7 +54,7 @@ def _insert(running: RunningWarehouse, writer: int, batch: int) -> bool:
 
 
 def test_killed_at_any_moment_no_acknowledged_insert_is_lost(tmp_path: Path) -> None:
-    chance = random.Random(time.time())
+    chance = random.Random(drawn_seed("DURABILITY_SEED"))
     acknowledged: dict[int, set[int]] = defaultdict(set)
     running = start(tmp_path)
     running.ask("CREATE DATABASE d")
