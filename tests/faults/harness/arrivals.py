@@ -6,11 +6,12 @@ import json
 import logging
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 
 from lockgate.clients.kafka import producer
 from lockgate.settings import Settings
@@ -110,17 +111,17 @@ class Arrivals:
         """All in one transaction; where it is aborted, nobody sees them: they are gaps."""
         if self._transactional is None:
             self._transactional = Producer(self.settings.kafka() | {"transactional.id": self.stream}, logger=_logger)
-            self._transactional.init_transactions(_ANSWER_SECONDS)
+            _insist(self._transactional.init_transactions)
         self._transactional.begin_transaction()
         values = [self._value(chance) for _ in range(count)]
         for value in values:
             self._transactional.produce(self.stream, value, partition=chance.randrange(PARTITIONS))
         assert self._transactional.flush(_ANSWER_SECONDS) == 0
         if commit:
-            self._transactional.commit_transaction(_ANSWER_SECONDS)
+            _insist(self._transactional.commit_transaction)
             self.sent.update(values)
         else:
-            self._transactional.abort_transaction(_ANSWER_SECONDS)
+            _insist(self._transactional.abort_transaction)
             self.aborted.update(values)
 
     def _value(self, chance: random.Random) -> bytes | None:
@@ -142,3 +143,15 @@ class Arrivals:
         ).encode()
         self._recent = [*self._recent[-200:], value]
         return value
+
+
+def _insist(step: Callable[[float], None]) -> None:
+    """A transaction's step; again, for as long as the client says that this is what to do: it may have come to pass."""
+    deadline = time.monotonic() + _ANSWER_SECONDS
+    while True:
+        try:
+            step(_ANSWER_SECONDS)
+            return
+        except KafkaException as error:
+            if not error.args[0].retriable() or time.monotonic() > deadline:
+                raise

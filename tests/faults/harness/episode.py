@@ -82,7 +82,7 @@ class Episode:
                 with arrivals:
                     self._strike(kills, arrivals, watch)
                 self._to_the_end()
-            self._demand(watch.wrong)
+            self._demand([*watch.wrong, *arrivals.failed])
             self._demand(check(self._stand.direct, self._stand.warehouse, self._stand.postgres, arrivals))
         finally:
             contract_file.unlink()
