@@ -36,7 +36,7 @@ query Status($run: ID!) {
 }
 """
 
-
+# A retry follows within seconds of the failed run's end; where Dagster's daemon was killed just then, never.
 _RETRIED_WITHIN_SECONDS = 120.0
 
 
