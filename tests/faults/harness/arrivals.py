@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import IsolationLevel, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from lockgate.clients.kafka import producer
 from lockgate.settings import Settings
@@ -65,6 +66,7 @@ class Arrivals:
 
     def __post_init__(self) -> None:
         self._plain = producer(self.settings)
+        self._admin = AdminClient(self.settings.kafka(), logger=_logger)
         self._transactional: Producer | None = None
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="arrivals", daemon=True)
@@ -108,7 +110,11 @@ class Arrivals:
         self.sent.update(values)
 
     def _send_transaction(self, chance: random.Random, count: int, *, commit: bool) -> None:
-        """All in one transaction; where it is aborted, nobody sees them: they are gaps."""
+        """All in one transaction; where it is aborted, nobody sees them: they are gaps. Returns when its end is in the log.
+
+        Kafka answers before. Killed then, a broker alone (4.3.1) finds no leaders yet when it starts again, takes the partitions
+        for deleted, and never writes the end: the next transaction's decides, and what was aborted is there after all.
+        """
         if self._transactional is None:
             self._transactional = Producer(self.settings.kafka() | {"transactional.id": self.stream}, logger=_logger)
             _insist(self._transactional.init_transactions)
@@ -123,6 +129,18 @@ class Arrivals:
         else:
             _insist(self._transactional.abort_transaction)
             self.aborted.update(values)
+        self._await_its_end()
+
+    def _await_its_end(self) -> None:
+        deadline = time.monotonic() + _ANSWER_SECONDS
+        while self._ends(IsolationLevel.READ_COMMITTED) != self._ends(IsolationLevel.READ_UNCOMMITTED):
+            assert time.monotonic() < deadline, "a transaction's end is not in the log"
+            time.sleep(0.02)
+
+    def _ends(self, isolation: IsolationLevel) -> list[int]:
+        wanted = {TopicPartition(self.stream, partition): OffsetSpec.latest() for partition in range(PARTITIONS)}
+        found = self._admin.list_offsets(wanted, isolation_level=isolation)
+        return [future.result(_ANSWER_SECONDS).offset for future in found.values()]
 
     def _value(self, chance: random.Random) -> bytes | None:
         kind = chance.random()
