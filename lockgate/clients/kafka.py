@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from confluent_kafka import (
     Consumer,
@@ -49,6 +51,7 @@ __all__ = [
     "AuthenticationFailed",
     "BrokerError",
     "BrokerUnavailable",
+    "HeldBack",
     "KafkaAdmin",
     "NotAuthorized",
     "TlsFailed",
@@ -62,6 +65,8 @@ __all__ = [
     "producer",
     "range_consumer",
 ]
+
+Answer = TypeVar("Answer")
 
 logger = logging.getLogger("lockgate.kafka")  # librdkafka's own lines come out here too
 logger.addHandler(logging.NullHandler())  # without it Python prints them bare where no logging is set up
@@ -93,6 +98,26 @@ class Watermarks:
 
     low: int
     high: int
+
+
+@dataclass(frozen=True)
+class HeldBack:
+    """Offsets [first, end) that Kafka has and no `read_committed` reader can reach, because a transaction is open."""
+
+    first: int
+    end: int
+
+
+def _patiently(ask: Callable[[], Answer]) -> Answer:
+    """For as long as an answer may take: a topic just made, or a broker just elected, is refused at first."""
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while True:
+        try:
+            return ask()
+        except BrokerUnavailable as error:
+            if error.code in AWAY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 def address(settings: Settings) -> str:
@@ -217,18 +242,8 @@ class KafkaAdmin:
         return int(self._answer(futures[resource], f"topic {topic!r}")["max.message.bytes"].value)
 
     def watermarks(self, topic: str, partitions: Iterable[int]) -> dict[int, Watermarks]:
-        """The readable offsets of each partition now. Raises UnknownTopic.
-
-        Patient for as long as an answer may take: a topic just made, or a broker just elected, is refused at first.
-        """
-        wanted, deadline = list(partitions), time.monotonic() + ANSWER_SECONDS
-        while True:
-            try:
-                return self._watermarks(topic, wanted)
-            except BrokerUnavailable as error:
-                if error.code in AWAY or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.1)
+        """The readable offsets of each partition now. Raises UnknownTopic, BrokerUnavailable."""
+        return _patiently(partial(self._watermarks, topic, list(partitions)))
 
     def _watermarks(self, topic: str, wanted: list[int]) -> dict[int, Watermarks]:
         try:
@@ -240,6 +255,28 @@ class KafkaAdmin:
             self.describe(topic)  # no partition has a leader: there is no such topic, or its brokers are away for now
             raise BrokerUnavailable(str(error), error.code) from error
         return {partition: Watermarks(low[partition], high[partition]) for partition in wanted}
+
+    def held_back(self, topic: str, partitions: Iterable[int], longer_than: timedelta) -> dict[int, HeldBack]:
+        """Partitions where a transaction is open whose first message is older than that. Raises UnknownTopic, BrokerUnavailable.
+
+        A transaction that lasts longer than its broker allows is one that it has forgotten to end ("hanging", KIP-664). Older by
+        the message's timestamp: where producers set that, and send old messages in transactions, it says more than it should.
+        """
+        return _patiently(partial(self._held_back, topic, list(partitions), longer_than))
+
+    def _held_back(self, topic: str, wanted: list[int], longer_than: timedelta) -> dict[int, HeldBack]:
+        ends = self._offsets(topic, wanted, OffsetSpec.latest(), IsolationLevel.READ_UNCOMMITTED)
+        stable = self._offsets(
+            topic, wanted, OffsetSpec.latest()
+        )  # asked last, so that it is behind only where one is open
+        behind = [partition for partition in wanted if stable[partition] < ends[partition]]
+        since = int((time.time() - longer_than.total_seconds()) * 1000)
+        newer = self._offsets(topic, behind, OffsetSpec.for_timestamp(since), IsolationLevel.READ_UNCOMMITTED)
+        return {
+            partition: HeldBack(stable[partition], ends[partition])
+            for partition in behind
+            if not 0 <= newer[partition] <= stable[partition]  # -1: none is newer
+        }
 
     def ensure_topic(self, contract: Contract) -> TopicState:
         """The contract's topic, made if it is not there.
@@ -292,12 +329,18 @@ class KafkaAdmin:
                     raise
                 time.sleep(0.05)
 
-    def _offsets(self, topic: str, partitions: list[int], spec: OffsetSpec) -> dict[int, int]:
+    def _offsets(
+        self,
+        topic: str,
+        partitions: list[int],
+        spec: OffsetSpec,
+        isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
+    ) -> dict[int, int]:
         if not partitions:
             return {}
         futures = self._client.list_offsets(
             {TopicPartition(topic, partition): spec for partition in partitions},
-            isolation_level=IsolationLevel.READ_COMMITTED,
+            isolation_level=isolation,
             request_timeout=ANSWER_SECONDS,
         )
         return {

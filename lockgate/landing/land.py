@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from datetime import timedelta
 
-from lockgate.clients.kafka import KafkaAdmin, UnknownTopic
+from lockgate.clients.kafka import KafkaAdmin, TopicState, UnknownTopic
 from lockgate.clients.warehouse import Warehouse
 from lockgate.contracts import Contract
 from lockgate.core.offsets import Lost, next_range
@@ -26,6 +27,9 @@ from lockgate.ledger.topics import OtherStreamError, PartitionState
 from lockgate.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+# What a broker allows at most, if it is not told otherwise (transaction.max.timeout.ms): one that is open for longer is hanging.
+LONGEST_TRANSACTION = timedelta(minutes=15)
 
 
 class Lander:
@@ -129,7 +133,16 @@ class Lander:
                     self._stop(state, found.reason, report)
                 else:
                     targets.append(Target(state, found))
+        self._tell_what_is_held_back(topic, report)
         return targets
+
+    def _tell_what_is_held_back(self, topic: TopicState, report: StreamReport) -> None:
+        """Nothing of it can be landed, and its retention runs: without this, a partition would stand still in silence."""
+        for partition, held in self._admin.held_back(topic.topic, topic.partitions, LONGEST_TRANSACTION).items():
+            report.problems.append(
+                f"{topic.topic}[{partition}]: a transaction has been open for more than {LONGEST_TRANSACTION} at offset"
+                f" {held.first}, so none of the {held.end - held.first} offsets from there on can be read: it has to be aborted"
+            )
 
     def _stop(self, state: PartitionState, reason: str, report: StreamReport) -> None:
         if self._batches.stop(state.topic_partition, reason, state.planned_end):

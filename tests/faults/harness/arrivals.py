@@ -10,11 +10,11 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 
-from confluent_kafka import IsolationLevel, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import KafkaException, Producer
 
-from lockgate.clients.kafka import producer
+from lockgate.clients.kafka import KafkaAdmin, producer
 from lockgate.settings import Settings
 
 PARTITIONS = 4
@@ -33,6 +33,7 @@ attributes:
 _logger = logging.getLogger(__name__)
 
 _PAUSE_SECONDS = 0.2  # between two sendings
+_YOUNGEST = timedelta(minutes=-1)  # of transactions: any that is open, whatever the clocks say
 _ANSWER_SECONDS = 120.0  # a broker that was killed needs some of them
 
 # What is no event → the reason for which it is quarantined.
@@ -66,7 +67,6 @@ class Arrivals:
 
     def __post_init__(self) -> None:
         self._plain = producer(self.settings)
-        self._admin = AdminClient(self.settings.kafka(), logger=_logger)
         self._transactional: Producer | None = None
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="arrivals", daemon=True)
@@ -133,22 +133,9 @@ class Arrivals:
 
     def _await_its_end(self) -> None:
         deadline = time.monotonic() + _ANSWER_SECONDS
-        while not self._has_ended():
-            assert time.monotonic() < deadline, "a transaction's end is not in the log"
+        while held := KafkaAdmin(self.settings).held_back(self.stream, range(PARTITIONS), _YOUNGEST):
+            assert time.monotonic() < deadline, f"a transaction's end is not in the log: {held}"
             time.sleep(0.02)
-
-    def _has_ended(self) -> bool:
-        try:
-            return self._ends(IsolationLevel.READ_COMMITTED) == self._ends(IsolationLevel.READ_UNCOMMITTED)
-        except (
-            KafkaException
-        ):  # of a broker that has just started again: it was asked by what was known of the one before
-            return False
-
-    def _ends(self, isolation: IsolationLevel) -> list[int]:
-        wanted = {TopicPartition(self.stream, partition): OffsetSpec.latest() for partition in range(PARTITIONS)}
-        found = self._admin.list_offsets(wanted, isolation_level=isolation)
-        return [future.result(_ANSWER_SECONDS).offset for future in found.values()]
 
     def _value(self, chance: random.Random) -> bytes | None:
         kind = chance.random()

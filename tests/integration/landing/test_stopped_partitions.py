@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import getpass
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from typer.testing import CliRunner
 
@@ -18,6 +19,7 @@ from lockgate.landing.steps import TopicRecreated
 from lockgate.landing.tables import ensure_tables
 from lockgate.ledger.batches import Batches, FencedError, Landed, Wanted
 from tests.integration.landing.streams import Stream, event, read_and_insert
+from tests.integration.landing.tails import until
 
 
 def test_a_partition_whose_offsets_are_gone_stops_and_the_others_go_on(stream: Stream) -> None:
@@ -170,6 +172,31 @@ def test_a_topic_made_anew_while_it_is_read_is_not_committed(stream: Stream, mon
             stream.land()
     assert stream.land().landed == 0
     assert stream.visible() == (0, 0)
+
+
+def test_a_transaction_that_nobody_ends_is_told_once_it_is_too_old(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No reader gets past it: without a word, what is behind it would wait until its retention takes it."""
+    sender = Producer(stream.settings.kafka() | {"transactional.id": stream.name})
+    sender.init_transactions(60)
+    sender.begin_transaction()
+    sender.produce(stream.name, event(1), partition=0)
+    assert sender.flush(60) == 0
+    stream.produce([event(n) for n in range(2, 12)], partition=0)
+    stream.produce([event(n) for n in range(20, 25)], partition=1)
+    report = stream.land()
+    assert (report.landed, report.problems) == (5, []), "the other partition; and any transaction is open for a while"
+
+    monkeypatch.setattr("lockgate.landing.land.LONGEST_TRANSACTION", timedelta(seconds=1))
+    time.sleep(1.5)
+    (problem,) = stream.land().problems
+    assert problem.startswith(f"{stream.name}[0]: a transaction has been open for more than 0:00:01 at offset 0")
+    assert "none of the 11 offsets from there on can be read" in problem
+
+    sender.abort_transaction(60)
+    until(lambda: stream.land().problems == [], "its end is in the log")
+    assert stream.visible() == (15, 15)
 
 
 def _until_gone(stream: Stream) -> None:
