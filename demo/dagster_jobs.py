@@ -68,13 +68,13 @@ class Run:
 
 def launch(settings: Settings, job: str) -> Run:
     """Start `job`. Raises DagsterAway."""
-    launched = _ask(settings, _LAUNCH, "launchRun", "LaunchRunSuccess", job=job)
+    launched = ask(settings, _LAUNCH, "launchRun", "LaunchRunSuccess", job=job)
     return Run(str(launched["run"]["runId"]), "QUEUED")
 
 
 def going(settings: Settings, job: str) -> Run | None:
     """The newest run of `job` that has not ended. Raises DagsterAway."""
-    runs = _ask(settings, _GOING, "runsOrError", "Runs", job=job)["results"]
+    runs = ask(settings, _GOING, "runsOrError", "Runs", job=job)["results"]
     return Run(str(runs[0]["runId"]), str(runs[0]["status"])) if runs else None
 
 
@@ -83,7 +83,7 @@ def now(settings: Settings, run: Run) -> Run:
 
     Dagster says of a failed run whether it starts it again, a moment after its end; if it does, then seconds later.
     """
-    found = _ask(settings, _STATUS, "runOrError", "Run", run=run.run_id)
+    found = ask(settings, _STATUS, "runOrError", "Run", run=run.run_id)
     tags = {tag["key"]: tag["value"] for tag in found["tags"]}
     if again := tags.get("dagster/auto_retry_run_id"):
         return now(settings, Run(again, "QUEUED"))
@@ -93,7 +93,7 @@ def now(settings: Settings, run: Run) -> Run:
     return Run(run.run_id, status, settled=status != "FAILURE" or not awaits_retry)
 
 
-def _ask(settings: Settings, query: str, field: str, wanted: str, **variables: str) -> dict[str, Any]:
+def ask(settings: Settings, query: str, field: str, wanted: str, **variables: str) -> dict[str, Any]:
     """The answer's `field`, where it is of the type `wanted`."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{settings.dagster_port}/graphql",

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 import psutil
 import pytest
 
+from demo.dagster_jobs import DagsterAway, ask
 from lockgate.clients.warehouse import Warehouse
 from lockgate.embedded.environment import settings_environment
 from lockgate.embedded.state import read_state
@@ -99,19 +99,13 @@ class Demo:
     def process_of_run(self, job: str) -> psutil.Process | None:
         """The process of a run of `job` that is going. Dagster itself notes in a run's log which it is."""
         query = """query Going($job: String!) {
-          runsOrError(filter: {pipelineName: $job, statuses: [STARTING, STARTED]}, limit: 1) {
+          runsOrError(filter: {pipelineName: $job, statuses: [STARTING, STARTED]}, limit: 1) { __typename
             ... on Runs { results { eventConnection { events { ... on MessageEvent { message } } } } }
           }
         }"""
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.settings.dagster_port}/graphql",
-            json.dumps({"query": query, "variables": {"job": job}}).encode(),
-            {"Content-Type": "application/json"},
-        )
         try:
-            with urllib.request.urlopen(request, timeout=30) as response:
-                runs = (json.load(response)["data"] or {})["runsOrError"]["results"]
-        except (OSError, KeyError):
+            runs = ask(self.settings, query, "runsOrError", "Runs", job=job)["results"]
+        except DagsterAway:
             return None  # Dagster, too, may be down for a moment
         said = "".join(event["message"] for run in runs for event in run["eventConnection"]["events"])
         started = re.search(r"Started process for run \(pid: (\d+)\)", said)

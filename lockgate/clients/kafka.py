@@ -266,9 +266,8 @@ class KafkaAdmin:
 
     def _held_back(self, topic: str, wanted: list[int], longer_than: timedelta) -> dict[int, HeldBack]:
         ends = self._offsets(topic, wanted, OffsetSpec.latest(), IsolationLevel.READ_UNCOMMITTED)
-        stable = self._offsets(
-            topic, wanted, OffsetSpec.latest()
-        )  # asked last, so that it is behind only where one is open
+        # Asked last, so that it is behind only where one is open.
+        stable = self._offsets(topic, wanted, OffsetSpec.latest())
         behind = [partition for partition in wanted if stable[partition] < ends[partition]]
         since = int((time.time() - longer_than.total_seconds()) * 1000)
         newer = self._offsets(topic, behind, OffsetSpec.for_timestamp(since), IsolationLevel.READ_UNCOMMITTED)

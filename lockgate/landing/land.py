@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from datetime import timedelta
 
-from lockgate.clients.kafka import KafkaAdmin, TopicState, UnknownTopic
+from lockgate.clients.kafka import KafkaAdmin, UnknownTopic
 from lockgate.clients.warehouse import Warehouse
 from lockgate.contracts import Contract
 from lockgate.core.offsets import Lost, next_range
@@ -60,6 +60,7 @@ class Lander:
         What a tail has open is sealed first, and counts as landed by this call."""
         ensure_tables(self._warehouse, contracts, of=[contract])
         targets = self.targets(contract, report)
+        self._tell_what_is_held_back(contract.topic, targets, report)
         ends = {t.state.topic_partition: t.remaining.end for t in targets}
         for sealed in self._handover.seal(contract.stream, ends):
             report.add(sealed)
@@ -133,14 +134,14 @@ class Lander:
                     self._stop(state, found.reason, report)
                 else:
                     targets.append(Target(state, found))
-        self._tell_what_is_held_back(topic, report)
         return targets
 
-    def _tell_what_is_held_back(self, topic: TopicState, report: StreamReport) -> None:
+    def _tell_what_is_held_back(self, topic: str, targets: Sequence[Target], report: StreamReport) -> None:
         """Nothing of it can be landed, and its retention runs: without this, a partition would stand still in silence."""
-        for partition, held in self._admin.held_back(topic.topic, topic.partitions, LONGEST_TRANSACTION).items():
+        partitions = [target.state.topic_partition.partition for target in targets]
+        for partition, held in self._admin.held_back(topic, partitions, LONGEST_TRANSACTION).items():
             report.problems.append(
-                f"{topic.topic}[{partition}]: a transaction has been open for more than {LONGEST_TRANSACTION} at offset"
+                f"{topic}[{partition}]: a transaction has been open for more than {LONGEST_TRANSACTION} at offset"
                 f" {held.first}, so none of the {held.end - held.first} offsets from there on can be read: it has to be aborted"
             )
 

@@ -34,12 +34,10 @@ _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable
 _ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
 _REPOSITORY = '{repositoryName: "__repository__", repositoryLocationName: "lockgate"}'
 _SCHEDULES = f"""{{ schedulesOrError(repositorySelector: {_REPOSITORY}) {{
-    ... on Schedules {{ results {{ name scheduleState {{ id }} }} }} }} }}"""
+    ... on Schedules {{ results {{ name scheduleState {{ id ticks(limit: 1) {{ status }} }} }} }} }} }}"""
 _STOP = (
     'mutation {{ stopRunningSchedule(id: "{id}") {{ ... on ScheduleStateResult {{ scheduleState {{ status }} }} }} }}'
 )
-_TICKS = f"""{{ schedulesOrError(repositorySelector: {_REPOSITORY}) {{
-    ... on Schedules {{ results {{ scheduleState {{ ticks(limit: 1) {{ status }} }} }} }} }} }}"""
 _RUNS = "{ runsOrError(limit: 50) { ... on Runs { results { runId jobName status } } } }"
 _ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 GOOD, BAD = 120, 100  # payments; 100 messages are the fewest that a share of quarantined ones is judged of
@@ -173,7 +171,7 @@ def _until_no_tick(settings: Settings) -> None:
     """A tick that is being evaluated makes its run although its schedule has been switched off meanwhile."""
     deadline = time.monotonic() + 60
     while True:
-        found = _ask(settings, _TICKS)["schedulesOrError"]["results"]
+        found = _ask(settings, _SCHEDULES)["schedulesOrError"]["results"]
         if not any(tick["status"] == "STARTED" for one in found for tick in one["scheduleState"]["ticks"]):
             return
         assert time.monotonic() < deadline, "a schedule's tick does not end"

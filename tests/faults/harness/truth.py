@@ -101,15 +101,23 @@ def check(settings: Settings, warehouse: Warehouse, postgres: Postgres, arrivals
 
 def _as_it_was_sent(kafka: dict[tuple[int, int], Message], arrivals: Arrivals) -> list[str]:
     """What Kafka itself has otherwise than it was sent: nothing else can be told from it then."""
-    left, wrong = Counter(arrivals.sent), []
-    for (partition, offset), message in sorted(kafka.items()):
+    left, more = Counter(arrivals.sent), []
+    for place, message in sorted(kafka.items()):
         value = message.value()
         left[value] -= 1
         if left[value] < 0:
-            what = "a message of an aborted transaction" if value in arrivals.aborted else "one message too many"
-            wrong.append(f"Kafka has {what} at partition {partition} offset {offset}: {value!r}")
-    missing = sum(count for count in left.values() if count > 0)
-    return wrong + ([f"Kafka lacks {missing} messages that it took"] if missing else [])
+            more.append((place, value in arrivals.aborted))
+    wrong = []
+    if more:
+        (partition, offset), _ = more[0]
+        aborted = sum(was_aborted for _, was_aborted in more)
+        wrong.append(
+            f"Kafka has {len(more)} messages too many, {aborted} of them of aborted transactions, the first at"
+            f" partition {partition} offset {offset}"
+        )
+    if missing := sum(count for count in left.values() if count > 0):
+        wrong.append(f"Kafka lacks {missing} messages that it took")
+    return wrong
 
 
 def _in_kafka(settings: Settings, stream: str) -> tuple[dict[tuple[int, int], Message], dict[int, int]]:
